@@ -1,0 +1,193 @@
+"""Classical yardsticks: the best that one threshold can reach with the truth in hand.
+
+An oracle, not a method: it chooses its threshold by the truth of the very volume it is scored
+on, so that no way of setting a threshold on that response can do better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.filters import sato
+
+from vpbsd.errors import ConfigError, DataError, IntensityError
+from vpbsd.metrics import ThresholdCurve, ThresholdScore, best_index
+
+__all__ = [
+    "ClassicalOracles",
+    "OracleResult",
+    "classical_oracles",
+    "oracle_threshold",
+    "sato_response",
+]
+
+SIGMAS_3D_VOXELS = (1.0, 2.0, 3.0)
+SIGMAS_PER_PLANE_VOXELS = (1.0, 2.0, 4.0)
+
+# Foreground shares between which thresholds are tried: vessels fill 1 to 45 % of the tissue.
+_LEAST_SHARE, _MOST_SHARE = 0.002, 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class OracleResult:
+    """The best thresholds on one response, each with both its scores."""
+
+    best_for_dice: ThresholdScore
+    """The threshold with the highest Dice, and its clDice."""
+
+    best_for_mean: ThresholdScore
+    """The threshold with the highest mean of Dice and clDice."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassicalOracles:
+    """Oracle thresholds on the raw intensity and on Sato filters of one volume."""
+
+    intensity: OracleResult
+
+    sato: OracleResult
+    """Sato filter of the intensity: favours bright vessels."""
+
+    sato_of_log: OracleResult
+    """Sato filter of the logarithm of the intensity: treats dim vessels as bright ones."""
+
+
+def classical_oracles(
+    image: NDArray[Any], truth: NDArray[Any], *, per_plane: bool = False, n_thresholds: int = 64
+) -> ClassicalOracles:
+    """Return the oracle thresholds on the intensity and on two Sato responses of an image.
+
+    Parameters
+    ----------
+    image
+        (z, y, x), bright vessels. Its logarithm, like any increasing function of it, has the
+        same intensity oracle, but another Sato response. The logarithm is taken of 1 plus the
+        intensity; images with negative values are raised to start at 0.
+    truth
+        Mask (z, y, x).
+    per_plane
+        Filter plane by plane, see `sato_response`.
+    n_thresholds
+        See `oracle_threshold`.
+
+    Raises
+    ------
+    DataError
+        If the shapes differ, the image is not (z, y, x), or it is constant or not finite.
+    ConfigError
+        If there are fewer than 2 thresholds.
+    """
+    values = _finite_volume(image).astype(np.float32)
+    log = np.log1p(values - min(0.0, float(values.min(initial=0.0))))
+
+    def oracle(response: NDArray[Any]) -> OracleResult:
+        return oracle_threshold(response, truth, n_thresholds=n_thresholds)
+
+    return ClassicalOracles(
+        intensity=oracle(values),
+        sato=oracle(sato_response(values, per_plane=per_plane)),
+        sato_of_log=oracle(sato_response(log, per_plane=per_plane)),
+    )
+
+
+def sato_response(
+    image: NDArray[Any], *, per_plane: bool = False, sigmas_voxels: Sequence[float] | None = None
+) -> NDArray[np.float32]:
+    """Filter an image for bright tubes at several widths.
+
+    Sato et al. (1998), as in scikit-image: the largest response over the widths, each from
+    the eigenvalues of the Hessian at that scale.
+
+    Parameters
+    ----------
+    image
+        (z, y, x).
+    per_plane
+        Filter each (y, x) plane by itself: for planes so thick that vessels do not continue
+        smoothly from one to the next.
+    sigmas_voxels
+        Widths in voxels; by default 1, 2, 3, or 1, 2, 4 per plane.
+
+    Returns
+    -------
+    ndarray
+        (z, y, x), 0 where nothing is tube-like; linear in the intensity.
+
+    Raises
+    ------
+    DataError
+        If the image is not (z, y, x), or its values are not finite.
+    """
+    values = _finite_volume(image).astype(np.float32)
+    default = SIGMAS_PER_PLANE_VOXELS if per_plane else SIGMAS_3D_VOXELS
+    sigmas = tuple(sigmas_voxels) if sigmas_voxels is not None else default
+    if not per_plane:
+        return np.asarray(sato(values, sigmas=sigmas, black_ridges=False), dtype=np.float32)
+    response = np.empty_like(values)
+    for z, plane in enumerate(values):
+        response[z] = sato(plane, sigmas=sigmas, black_ridges=False)
+    return response
+
+
+def oracle_threshold(
+    response: NDArray[Any], truth: NDArray[Any], *, n_thresholds: int = 64
+) -> OracleResult:
+    """Return the thresholds on a response that are best for the given truth.
+
+    The candidates are quantiles of the response, so that their masks grow by an equal factor
+    from 0.2 % to 60 % of the volume whatever the scale of the values.
+
+    Parameters
+    ----------
+    response
+        (z, y, x), high on vessels.
+    truth
+        Mask (z, y, x).
+    n_thresholds
+        Number of candidates; 64 means steps of 9 % in foreground.
+
+    Raises
+    ------
+    DataError
+        If the shapes differ, the response is not (z, y, x), or it is constant or not finite.
+    ConfigError
+        If there are fewer than 2 thresholds.
+    """
+    if n_thresholds < 2:
+        raise ConfigError(f"an oracle needs at least 2 thresholds, got {n_thresholds}")
+    values = _finite_volume(response)
+    if not values.size or values.min() == values.max():
+        raise IntensityError(
+            "the volume to threshold is constant, so that no threshold can part vessels from "
+            "background: the image is probably empty or was cut outside the tissue"
+        )
+    shares = np.geomspace(_LEAST_SHARE, _MOST_SHARE, n_thresholds)
+    levels = np.unique(np.quantile(values, 1 - shares))
+    curve = ThresholdCurve(values, truth, [float(level) for level in levels])
+
+    def at(index: int) -> ThresholdScore:
+        return ThresholdScore(float(levels[index]), curve.dice(index), curve.cldice(index))
+
+    return OracleResult(
+        best_for_dice=at(best_index([curve], "dice")),
+        best_for_mean=at(best_index([curve], "mean")),
+    )
+
+
+def _finite_volume(values: NDArray[Any]) -> NDArray[Any]:
+    volume = np.asarray(values)
+    if volume.ndim != 3:
+        raise DataError(
+            f"classical filters and thresholds need one (z, y, x) volume, got shape "
+            f"{volume.shape}: pick one channel"
+        )
+    if not np.isfinite(volume).all():
+        raise IntensityError(
+            f"{int((~np.isfinite(volume)).sum())} of {volume.size} voxels are NaN or infinite: "
+            "repair what made the image, or replace them"
+        )
+    return volume

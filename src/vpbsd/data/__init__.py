@@ -1,0 +1,1 @@
+"""What training sees: splits, patches, augmentation, simulated vessel volumes with exact truth."""

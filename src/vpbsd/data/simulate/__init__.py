@@ -1,0 +1,20 @@
+"""Simulated vessel volumes with exact truth, deterministic by seed.
+
+In pipeline order: ``grow`` (``trees``, ``mesh``) makes a ``network``; ``raster`` (``capsules``)
+draws it, or ``geometry`` takes real shapes from a label volume; ``imaging`` takes its picture with a
+``microscope`` (``fields``, ``distractors``); ``sampler`` makes an endless list of such volumes and
+``write`` puts some on disk.
+"""
+
+from __future__ import annotations
+
+from vpbsd.data.simulate.network import VesselKind, VesselNetwork
+from vpbsd.data.simulate.sampler import SimulatedVolume, SimulatedVolumes, simulate_volume
+
+__all__ = [
+    "SimulatedVolume",
+    "SimulatedVolumes",
+    "VesselKind",
+    "VesselNetwork",
+    "simulate_volume",
+]

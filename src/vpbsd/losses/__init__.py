@@ -1,0 +1,1 @@
+"""The losses of the three stages, one a file, each with its formula above its code."""

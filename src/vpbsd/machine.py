@@ -1,0 +1,226 @@
+"""The machine a run computes on: threads, memory, precision, devices, free disk.
+
+Nothing is touched at import; torch is imported inside functions.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from vpbsd.errors import ConfigError
+
+__all__ = [
+    "Device",
+    "Precision",
+    "ProcessSetup",
+    "available_memory_bytes",
+    "choose_device",
+    "choose_precision",
+    "cpu_flags",
+    "describe_machine",
+    "free_bytes",
+    "prepare_process",
+    "usable_cores",
+]
+
+logger = logging.getLogger(__name__)
+
+Precision = Literal["bf16", "fp32"]
+Device = Literal["cpu", "cuda"]
+
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+_NOTED_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+
+# Parameters of glibc's mallopt(3): M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX.
+_MALLOC_SETTINGS = ((-4, 0), (-1, 2**31 - 1), (-2, 128 * 2**20))
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSetup:
+    """What :func:`prepare_process` achieved.
+
+    Attributes
+    ----------
+    threads
+        Threads that torch computes with.
+    passive_waiting
+        Idle OpenMP threads sleep instead of spinning.
+    malloc_tuned
+        Freed memory stays with the process for the next block.
+    """
+
+    threads: int
+    passive_waiting: bool
+    malloc_tuned: bool
+
+
+def prepare_process(threads: int = 0) -> ProcessSetup:
+    """Set up this process for long tensor work; call it before anything imports torch.
+
+    * Idle OpenMP threads wait passively: spinning ones slow a net about sevenfold as soon as
+      another process wants one of the cores.
+    * glibc's malloc keeps large blocks instead of returning them to the system: each forward pass
+      would otherwise fault its pages in again, which costs up to half of the speed.
+    * Torch computes with ``threads`` threads; 0 = one per usable core.
+
+    Settings that the user made in the environment are left alone.
+
+    Raises
+    ------
+    ConfigError
+        If ``threads`` is negative.
+    """
+    if threads < 0:
+        raise ConfigError(f"threads must be 0 (one per usable core) or more, got {threads}")
+    if "torch" not in sys.modules:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    elif "OMP_WAIT_POLICY" not in os.environ:
+        logger.debug("torch is loaded already: OpenMP threads keep spinning while they wait")
+    tuned = _tune_malloc()
+    count = threads or _default_threads()
+
+    import torch
+
+    torch.set_num_threads(count)
+    return ProcessSetup(
+        threads=count,
+        passive_waiting=os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE",
+        malloc_tuned=tuned,
+    )
+
+
+def _default_threads() -> int:
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) > 0 else usable_cores()
+
+
+def _tune_malloc() -> bool:
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return all(mallopt(parameter, value) == 1 for parameter, value in _MALLOC_SETTINGS)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: affinity and container quota taken into account."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    quota = _cgroup_cores(Path("/sys/fs/cgroup/cpu.max"))
+    return cores if quota is None else max(1, min(cores, round(quota)))
+
+
+def _cgroup_cores(file: Path) -> float | None:
+    """Return the cores a container may use; ``cpu.max`` holds ``QUOTA|max PERIOD`` in µs."""
+    try:
+        quota, period = file.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else float(quota) / float(period)
+
+
+def cpu_flags() -> frozenset[str]:
+    """Instruction-set flags of the processor as Linux names them; empty elsewhere."""
+    for line in _cpuinfo().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _cpu_name() -> str:
+    for line in _cpuinfo().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def choose_device(setting: Literal["auto", "cpu", "cuda"] = "auto") -> Device:
+    """Return the device to compute on; ``auto`` is the GPU where there is one.
+
+    Raises
+    ------
+    ConfigError
+        If a GPU is asked for and torch sees none.
+    """
+    if setting == "cpu":
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if setting == "cuda":
+        built = "was built without CUDA" if torch.version.cuda is None else "sees no GPU"
+        raise ConfigError(
+            f"accelerator cuda was asked for, but torch {torch.__version__} {built}; "
+            "install a CUDA build of torch and its driver, or use the accelerator cpu"
+        )
+    return "cpu"
+
+
+def choose_precision(
+    setting: Literal["auto", "bf16", "fp32"] = "auto", device: Device = "cpu"
+) -> Precision:
+    """Return the precision to compute in.
+
+    ``auto`` is bf16 where the device multiplies it natively, which is about twice as fast, and
+    fp32 elsewhere, where bf16 would be emulated and slower.
+    """
+    if setting != "auto":
+        return setting
+    if device == "cuda":
+        import torch
+
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if _BF16_FLAGS & cpu_flags() else "fp32"
+
+
+def free_bytes(path: Path) -> int:
+    """Free space in bytes for the user where ``path`` lies or would lie."""
+    place = path.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def available_memory_bytes() -> int:
+    """Memory in bytes that can be taken without swapping."""
+    return int(psutil.virtual_memory().available)
+
+
+def describe_machine() -> dict[str, Any]:
+    """Describe processor, memory, GPUs and interpreter as JSON-able values, for provenance."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    flags = cpu_flags()
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "cpu": _cpu_name(),
+        "cores": usable_cores(),
+        "cpu_flags": [flag for flag in _NOTED_FLAGS if flag in flags],
+        "memory_bytes": int(psutil.virtual_memory().total),
+        "gpus": gpus,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torch_threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,164 @@
+"""Stage 3: the light student learns from labels, pseudo-labels and the teacher's codes.
+
+.. math:: L = L_{seg}^S + \\lambda_{semi} L_{semi}^S + \\lambda_{dis} L_{dis}^S
+
+A student without any teacher (``semi_weight`` 0, ``target`` none) is the supervised-only student
+that it is compared with: same net, same labels, same steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vpbsd.config import DistillConfig
+from vpbsd.data.collection import TrainingVolume
+from vpbsd.data.patches import PatchSampler, draw_aligned
+from vpbsd.losses.distillation import assignment_distillation_loss, vector_distillation_loss
+from vpbsd.losses.pseudo_label import pseudo_label_loss
+from vpbsd.losses.segmentation import segmentation_loss
+from vpbsd.machine import Device, Precision
+from vpbsd.models import Model, Projection, Student, Teacher, save_model
+from vpbsd.segment import TorchRuntime
+from vpbsd.stages.label import TeacherLabels
+from vpbsd.stages.loop import Validation
+from vpbsd.stages.validation import validate_segmentation
+
+__all__ = ["DistillObjective", "DistillStage", "Guidance"]
+
+# Another stream of random numbers than the labelled patches draw from.
+_UNLABELLED_STREAM = 1
+
+
+class Guidance:
+    """The volumes that a teacher has labelled, and what it said about them.
+
+    Parameters
+    ----------
+    teacher
+        With the threshold that its pseudo-labels are cut at.
+    volumes, labels
+        Images and the teacher's outputs, in the same order.
+    """
+
+    def __init__(
+        self, teacher: Model, volumes: Sequence[TrainingVolume], labels: Sequence[TeacherLabels]
+    ) -> None:
+        self.net = cast(Teacher, teacher.net)
+        self.threshold = teacher.threshold
+        self.volumes, self.labels = volumes, labels
+
+    def patch(self, rng: np.random.Generator, shape: tuple[int, int, int]) -> dict[str, Tensor]:
+        """Cut a patch with the teacher's ``probability``, ``codes`` and, if kept, ``encodings``."""
+        stride = self.net.config.code_stride
+        patch = draw_aligned(self.volumes, rng, shape, stride)
+        return {"unlabelled": patch.image, **self.labels[patch.volume].cut(patch.box)}
+
+
+class DistillObjective(nn.Module):
+    """L_seg + lambda_semi L_semi + lambda_dis L_dis of a mixed batch."""
+
+    def __init__(self, student: Student, config: DistillConfig, guidance: Guidance | None) -> None:
+        super().__init__()
+        self.student, self.config = student, config
+        self.threshold = 0.5 if guidance is None else guidance.threshold
+        self.projection: Projection | None = None
+        if guidance is not None and config.uses_codes:
+            codebook = guidance.net.codebook
+            self.projection = Projection(
+                student.config, guidance.net.config.code_stride, codebook.config.dimension
+            )
+            if config.target != "features":
+                self.register_buffer("table", codebook.table.detach().float().clone())
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``loss``, ``seg`` and, with a teacher, ``semi`` and ``dis``."""
+        images, labelled = batch["image"], len(batch["image"])
+        if "unlabelled" in batch:
+            images = torch.cat([images, batch["unlabelled"]])
+        features = self.student.features(images)
+        logits = self.student.head(images, features)
+        losses = {"seg": segmentation_loss(logits[:labelled], batch["label"])}
+        total = losses["seg"]
+        if "unlabelled" in batch and self.config.semi_weight > 0:
+            losses["semi"] = pseudo_label_loss(
+                logits[labelled:], batch["probability"], self.threshold
+            )
+            total = total + self.config.semi_weight * batch["ramp"] * losses["semi"]
+        if "unlabelled" in batch and self.projection is not None:
+            unlabelled = [f[labelled:] for f in features]
+            losses["dis"] = self._distillation(unlabelled, batch)
+            total = total + self.config.distill_weight * losses["dis"]
+        return {"loss": total, **losses}
+
+    def _distillation(self, features: list[Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        codes = batch["codes"]
+        d, h, w = codes.shape[1:]
+        projection = cast(Projection, self.projection)(features, (d, h, w))
+        if self.config.target == "features":
+            return vector_distillation_loss(projection, batch["encodings"])
+        table = cast(Tensor, self.table)
+        if self.config.target == "code_vectors":
+            return vector_distillation_loss(projection, table[codes].movedim(-1, 1))
+        return assignment_distillation_loss(projection, codes, table, self.config.temperature)
+
+
+class DistillStage:
+    """Training of ``student``, guided or not."""
+
+    name = "distill"
+
+    def __init__(
+        self,
+        student: Student,
+        sampler: PatchSampler,
+        guidance: Guidance | None,
+        validation: tuple[TrainingVolume, ...],
+        config: DistillConfig,
+        identity: Mapping[str, Any],
+        file: Path,
+    ) -> None:
+        self.settings, self.identity = config, identity
+        self.objective = DistillObjective(student, config, guidance)
+        self._student, self._sampler, self._guidance = student, sampler, guidance
+        self._validation, self._file = validation, file
+        self.precision: Precision = "fp32"
+        self.device: Device = "cpu"
+
+    def batch(self, step: int, rank: int, ranks: int) -> dict[str, Tensor]:
+        """Return labelled patches and, with a teacher, patches that it has labelled."""
+        config = self.settings
+        patches = self._sampler.batch(step, config.batch_size, rank, ranks)
+        batch = {"image": patches.image, "label": patches.label}
+        if self._guidance is None:
+            return batch
+        first = (step * ranks + rank) * config.unlabelled_batch_size
+        guided = [
+            self._guidance.patch(
+                np.random.default_rng((_UNLABELLED_STREAM, self._sampler.seed, first + i)),
+                config.patch_voxels,
+            )
+            for i in range(config.unlabelled_batch_size)
+        ]
+        batch |= {key: torch.stack([g[key] for g in guided]) for key in guided[0]}
+        warmup = max(1, round(config.steps * config.semi_warmup_share))
+        return {**batch, "ramp": torch.tensor(min(1.0, (step + 1) / warmup))}
+
+    def validate(self) -> Validation:
+        """Score whole validation volumes as the deployed net would segment them."""
+        runtime = TorchRuntime(self._student, self.precision, self.device)
+        return validate_segmentation(runtime, self._validation, stage=self.name)
+
+    def keep(self, validation: Validation, step: int) -> None:
+        """Save the student, without the projection."""
+        save_model(
+            self._file,
+            self._student,
+            threshold=validation.threshold,
+            metadata={"stage": self.name, "step": step, "scores": dict(validation.metrics)},
+        )

@@ -1,0 +1,118 @@
+"""Imaris 5.5 ``.ims``: HDF5 with a fixed layout.
+
+::
+
+    DataSet/ResolutionLevel 0/TimePoint 0/Channel n/Data    (z, y, x), padded to whole chunks
+    DataSetInfo/Image        X Y Z (size), ExtMin0..2 ExtMax0..2 (extent along x, y, z), Unit
+
+Attributes are texts stored as arrays of single bytes. Described in the Imaris file format
+reference (Oxford Instruments).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from vpbsd.errors import VolumeFormatError
+from vpbsd.geometry import Box, VoxelSize
+from vpbsd.volumes.units import voxel_size_from
+from vpbsd.volumes.volume import Volume, checked_dtype
+
+__all__ = ["open_imaris"]
+
+_LEVEL = "DataSet/ResolutionLevel 0"
+_IMAGE = "DataSetInfo/Image"
+
+
+class _ImarisVolume(Volume):
+    path: Path
+
+    def _read(self, box: Box, channels: tuple[int, ...]) -> NDArray[Any]:
+        if self._handle is None:
+            self._handle = h5py.File(self.path, "r")
+        time_point = self._handle[f"{_LEVEL}/TimePoint 0"]
+        # The padding lies beyond the true size, so that a box inside the volume never meets it.
+        return np.stack([time_point[f"Channel {c}/Data"][box.slices] for c in channels])
+
+    def _state_files(self) -> Iterable[Path]:
+        return (self.path,)
+
+
+def open_imaris(path: Path) -> Volume:
+    """Open the finest level of an Imaris file, its padding cut off.
+
+    Raises
+    ------
+    VolumeFormatError
+        If the layout is not Imaris 5.5, there are several time points, or channels differ.
+    """
+    with h5py.File(path, "r") as file:
+        if _LEVEL not in file or _IMAGE not in file:
+            raise VolumeFormatError(
+                f"'{path}' has no '{_LEVEL}' and '{_IMAGE}': it is not an Imaris 5.5 file; "
+                "if it is plain HDF5, rename it to .h5"
+            )
+        times = [name for name in file[_LEVEL] if name.startswith("TimePoint ")]
+        if len(times) != 1:
+            raise VolumeFormatError(
+                f"'{path}' holds {len(times)} time points; save one time point from Imaris"
+            )
+        time_point = file[f"{_LEVEL}/TimePoint 0"]
+        count = sum(name.startswith("Channel ") for name in time_point)
+        names = [f"Channel {c}" for c in range(count)]
+        if not names or any(f"{name}/Data" not in time_point for name in names):
+            raise VolumeFormatError(f"'{path}' lacks 'Channel 0/Data' or a later channel")
+        info = file[_IMAGE].attrs
+        stored = {(time_point[f"{name}/Data"].shape, _size(time_point[name])) for name in names}
+        dtypes = {time_point[f"{name}/Data"].dtype for name in names}
+        if len(stored) != 1 or len(dtypes) != 1:
+            raise VolumeFormatError(f"the channels of '{path}' differ in shape or type")
+        padded, size = stored.pop()
+        size = size or _numbers(info, ("Z", "Y", "X"))
+        shape = padded if size is None else tuple(round(n) for n in size)
+        if len(padded) != 3 or any(n > p for n, p in zip(shape, padded, strict=True)):
+            raise VolumeFormatError(
+                f"'{path}' states a size (z, y, x) of {shape}, but stores {padded}"
+            )
+        dtype = checked_dtype(dtypes.pop(), str(path))
+        voxel_size = _voxel_size(info, shape)
+    volume = _ImarisVolume(str(path), (count, *shape), dtype, voxel_size)
+    volume.path = path
+    return volume
+
+
+def _size(channel: Any) -> tuple[float, ...] | None:
+    return _numbers(channel.attrs, ("ImageSizeZ", "ImageSizeY", "ImageSizeX"))
+
+
+def _voxel_size(info: Any, shape: tuple[int, ...]) -> VoxelSize | None:
+    low = _numbers(info, ("ExtMin2", "ExtMin1", "ExtMin0"))
+    high = _numbers(info, ("ExtMax2", "ExtMax1", "ExtMax0"))
+    if low is None or high is None:
+        return None
+    steps = [(b - a) / n for a, b, n in zip(low, high, shape, strict=True)]
+    return voxel_size_from(steps, [_text(info, "Unit")] * 3)
+
+
+def _numbers(attributes: Any, names: tuple[str, ...]) -> tuple[float, ...] | None:
+    texts = [_text(attributes, name) for name in names]
+    try:
+        return tuple(float(text) for text in texts if text is not None) if all(texts) else None
+    except ValueError:
+        return None
+
+
+def _text(attributes: Any, name: str) -> str | None:
+    """Return an attribute that is an array of single bytes as text."""
+    if name not in attributes:
+        return None
+    raw = attributes[name]
+    joined = b"".join(np.ravel(raw).astype("S")) if isinstance(raw, np.ndarray) else raw
+    text = joined.decode("latin-1") if isinstance(joined, bytes) else str(joined)
+    return text.strip("\x00 ")

@@ -1,0 +1,40 @@
+"""What every test stands on: one thread a process, repeatable hypothesis, where real data lies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Before torch or numpy is imported, since both read these once: with more threads than free cores
+# the small arrays of tests spend their time waiting for each other.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+# Figures are drawn into files; no test may depend on a display.
+os.environ.setdefault("MPLBACKEND", "agg")
+
+# No deadline, because a busy machine is not a wrong result; under CI the same examples every time.
+settings.register_profile("vpbsd", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("vpbsd")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the source tree, where pyproject.toml lies."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real volumes; a test that asks for it is skipped where there is none."""
+    named = os.environ.get("VPBSD_DATA")
+    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data"
+    if named and not folder.is_dir():
+        pytest.fail(f"VPBSD_DATA names {folder}, which is not a folder; mend or unset it")
+    if not folder.is_dir():
+        pytest.skip("no real volumes: put them in ../shared/data or set VPBSD_DATA")
+    return folder

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vpbsd.errors import DataError
+from vpbsd.metrics import betti_errors, cldice, overlap, surface_dice_voxels
+from vpbsd.metrics.masks import as_mask, mask_pair, occupied_box
+
+
+def test_integers_other_than_zero_are_foreground() -> None:
+    mask = as_mask(np.array([[[0, 1, 255, -3]]]), "truth")
+    assert mask.dtype == np.bool_
+    assert mask.tolist() == [[[False, True, True, True]]]
+
+
+@pytest.mark.parametrize("score", [overlap, cldice, surface_dice_voxels, betti_errors])
+def test_every_score_refuses_shapes_that_differ(score) -> None:  # type: ignore[no-untyped-def]
+    args = (1,) if score is surface_dice_voxels else ()
+    with pytest.raises(DataError, match=r"\(2, 3, 4\) and \(2, 3, 5\)"):
+        score(np.zeros((2, 3, 4), bool), np.zeros((2, 3, 5), bool), *args)
+
+
+def test_shapes_that_would_broadcast_are_refused() -> None:
+    with pytest.raises(DataError, match="different shapes"):
+        mask_pair(np.zeros((1, 3, 4), bool), np.zeros((2, 3, 4), bool))
+
+
+def test_probabilities_are_refused_with_the_remedy() -> None:
+    with pytest.raises(DataError, match=r"prediction holds float32.*threshold"):
+        mask_pair(np.zeros((2, 3, 4), np.float32), np.zeros((2, 3, 4), bool))
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (1, 2, 3, 4)])
+def test_only_single_volumes_are_scored(shape: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match="channel"):
+        as_mask(np.zeros(shape, bool), "truth")
+
+
+def test_occupied_box() -> None:
+    mask = np.zeros((5, 6, 7), bool)
+    assert mask[occupied_box(mask)].size == 0
+    mask[1, 2, 3] = mask[4, 2, 5] = True
+    assert occupied_box(mask) == (slice(1, 5), slice(2, 3), slice(3, 6))
