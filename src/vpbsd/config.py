@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from vpbsd.errors import ConfigError
 
@@ -35,12 +42,14 @@ __all__ = [
     "save_config",
 ]
 
-Shape = tuple[int, int, int]
+Shape = tuple[PositiveInt, PositiveInt, PositiveInt]
 Range = tuple[float, float]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class VolumeConfig(_Section):
@@ -105,7 +114,7 @@ class SimulateConfig(_Section):
     geometry: tuple[Path, ...] = ()
     """Label volumes whose real vessel shapes are imaged in place of some grown networks."""
     geometry_voxel_size_um: tuple[tuple[float, float, float], ...] = ()
-    """(z, y, x) voxel size of each ``geometry`` label; empty takes the simulated one."""
+    """(z, y, x) of each ``geometry`` label; empty takes the file's, or else the simulated one."""
     geometry_share: float = Field(default=0.25, ge=0, le=1)
     """Share of simulated volumes that use ``geometry``, when it is given."""
 
@@ -114,7 +123,7 @@ class SimulateConfig(_Section):
         if min(self.shape_voxels) < 4:
             raise ValueError(f"simulate.shape_voxels {self.shape_voxels} must be at least 4 each")
         if min(self.voxel_size_um) <= 0 or not 0 < self.zoom[0] <= self.zoom[1]:
-            raise ValueError("simulate.voxel_size_um and zoom must be positive, zoom as (low, high)")
+            raise ValueError("simulate: voxel_size_um and zoom must be above 0, zoom (low, high)")
         if len(self.geometry_voxel_size_um) not in (0, len(self.geometry)):
             raise ValueError(
                 f"simulate.geometry_voxel_size_um has {len(self.geometry_voxel_size_um)} sizes for "
@@ -127,8 +136,8 @@ class TeacherConfig(_Section):
     """Teacher: convolutional stem, self-attention encoder, quantised code grid."""
 
     channels: int = Field(default=1, ge=1)
-    widths: tuple[int, int, int, int] = (16, 48, 96, 192)
-    """Features at full resolution and after each of the three downsamplings."""
+    widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (16, 48, 96, 192)
+    """Features at full resolution and after each of the three downsamplings; multiples of 8."""
     downsampling: tuple[Shape, Shape, Shape] = ((2, 2, 2), (2, 2, 2), (2, 2, 2))
     """(z, y, x) factors between levels; codes lie on the grid after the second."""
     attention_blocks: int = Field(default=2, ge=1)
@@ -137,7 +146,12 @@ class TeacherConfig(_Section):
     """Edge of the attention window on the coarsest grid, in tokens."""
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> Self:
+    def _widths_can_be_divided(self) -> Self:
+        if any(width % 8 for width in self.widths[:3]):
+            raise ValueError(
+                f"teacher.widths {self.widths}: the first three must be multiples of 8, "
+                "since each is normalised in 8 groups"
+            )
         if self.widths[-1] % self.heads:
             raise ValueError(f"teacher.heads {self.heads} must divide the last width {self.widths}")
         return self
@@ -157,15 +171,15 @@ class CodebookConfig(_Section):
     """The vessel-pattern codebook between the teacher's encoder and decoders."""
 
     quantiser: Literal["ema", "gradient", "fsq", "none"] = "ema"
-    size: int = Field(default=128, ge=2)
-    """Number of codes."""
+    size: int = Field(default=128, ge=2, le=65536)
+    """Number of codes; kept on disk in 16 bits."""
     dimension: int = Field(default=32, ge=1)
     """Length of a code vector."""
     beta: float = Field(default=0.25, ge=0)
     """Weight of the commitment term in L_cb."""
-    decay: float = Field(default=0.95, gt=0, lt=1)
+    decay: float = Field(default=0.9, gt=0, lt=1)
     """Moving-average decay of the codes (``ema``)."""
-    revive_below: float = Field(default=1.0, ge=0)
+    revive_below: float = Field(default=4.0, ge=0)
     """Codes used less than this per batch (moving average) are replaced by encodings; 0 = never."""
 
 
@@ -175,7 +189,7 @@ class StudentConfig(_Section):
     preset: Literal["fast", "fine"] = "fine"
     """``fine`` adds a full-resolution refinement for vessels one or two voxels wide."""
     channels: int = Field(default=1, ge=1)
-    widths: tuple[int, ...] = (16, 32, 64)
+    widths: tuple[PositiveInt, ...] = (16, 32, 64)
     """Features after each downsampling; multiples of 16 run fastest."""
     downsampling: tuple[Shape, ...] = ((2, 2, 2), (2, 2, 2), (2, 2, 2))
     """(z, y, x) factors, the first for the stem."""
@@ -300,14 +314,19 @@ class RunConfig(_Section):
                 f"teacher.channels {self.teacher.channels} and student.channels "
                 f"{self.student.channels} must be equal: both see the same image"
             )
-        strides = {"pretrain": self.teacher, "finetune": self.teacher, "distill": self.student}
-        for stage, net in strides.items():
+        teacher, student = self.teacher.stride, self.student.stride
+        for stage, stride in (("pretrain", teacher), ("finetune", teacher), ("distill", student)):
             patch = getattr(self, stage).patch_voxels
-            if any(p % s for p, s in zip(patch, net.stride, strict=True)):
+            if any(p % s for p, s in zip(patch, stride, strict=True)):
                 raise ValueError(
-                    f"{stage}.patch_voxels {patch} must be multiples of the net's stride "
-                    f"{net.stride}"
+                    f"{stage}.patch_voxels {patch} must be multiples of the net's stride {stride}"
                 )
+        needs_codes = self.distill.uses_codes and self.distill.target != "features"
+        if needs_codes and self.codebook.quantiser == "none":
+            raise ValueError(
+                f"distill.target {self.distill.target} needs codes, but codebook.quantiser is "
+                "none: set distill.target to features (or none), or choose a quantiser"
+            )
         code, patch = self.teacher.code_stride, self.distill.patch_voxels
         if self.distill.uses_codes and any(p % s for p, s in zip(patch, code, strict=True)):
             raise ValueError(f"distill.patch_voxels {patch} must be multiples of one code {code}")
@@ -338,7 +357,7 @@ def load_config(path: Path | str, overrides: Mapping[str, Any] | None = None) ->
         tree = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the recipe {file}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid YAML: {error}") from error
     if tree is None:
         tree = {}

@@ -12,7 +12,7 @@
     │   ├── OutputError             the output exists already, or cannot be written
     │   ├── CheckpointError         missing, truncated, or of another version or kind of model
     │   └── MissingExtraError       an optional dependency is not installed
-    ├── CollapseError               training degenerated: dead codebook, empty pseudo-labels, empty mask
+    ├── CollapseError               training degenerated: dead codebook, empty pseudo-labels or mask
     └── BlocksFailedError           some blocks of a blockwise run failed; the others are kept
 
 A message says what happened, the limit or value at fault, the likely cause and the way out.

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import array_shapes, arrays
+from skimage.measure import label
 
 from vpbsd.errors import DataError
 from vpbsd.metrics import betti_errors, cldice, overlap, surface_dice_voxels
-from vpbsd.metrics.masks import as_mask, mask_pair, occupied_box
+from vpbsd.metrics.masks import as_mask, mask_pair, occupied_box, pieces
 
 
 def test_integers_other_than_zero_are_foreground() -> None:
@@ -42,3 +45,19 @@ def test_occupied_box() -> None:
     assert mask[occupied_box(mask)].size == 0
     mask[1, 2, 3] = mask[4, 2, 5] = True
     assert occupied_box(mask) == (slice(1, 5), slice(2, 3), slice(3, 6))
+
+
+def test_pieces_of_one_voxel_thick_volumes() -> None:
+    labels, count = pieces(np.array([[[1], [0], [1]]], bool), 26)
+    assert count == 2
+    assert labels.ravel().tolist() == [1, 0, 2]
+
+
+@given(arrays(bool, array_shapes(min_dims=3, max_dims=3, max_side=6)))
+def test_pieces_agree_with_scikit_image(mask: np.ndarray) -> None:
+    for neighbours, connectivity in ((6, 1), (26, 3)):
+        expected, n_expected = label(mask, connectivity=connectivity, return_num=True)
+        labels, count = pieces(mask, neighbours)  # type: ignore[arg-type]
+        assert count == n_expected
+        pairs = set(zip(labels.ravel().tolist(), expected.ravel().tolist(), strict=True))
+        assert len(pairs) == count + (not mask.all())

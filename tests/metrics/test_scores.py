@@ -97,7 +97,8 @@ def test_scores_stay_in_range(p: np.ndarray, t: np.ndarray) -> None:
 
 def test_validation_score_is_the_mean_over_volumes() -> None:
     scores = [ThresholdScore(0.5, 0.8, 0.6), ThresholdScore(0.5, 0.4, 0.2)]
-    assert validation_score(scores) == pytest.approx(0.5)
+    # Harmonic means: 2 * 0.48 / 1.4 = 0.685714 and 2 * 0.08 / 0.6 = 0.266667.
+    assert validation_score(scores) == pytest.approx((0.685714 + 0.266667) / 2, abs=1e-6)
     with pytest.raises(ConfigError, match="at least one"):
         validation_score([])
 
@@ -151,13 +152,24 @@ def test_a_threshold_means_the_same_at_every_precision(kind: type) -> None:
         assert not probability_mask(below, threshold).any()
 
 
-@pytest.mark.parametrize("by", ["mean", "dice", "cldice"])
+def test_calling_everything_vessel_never_wins() -> None:
+    # The centreline of a full block is a single voxel, inside this tube: clDice 1, Dice 0.31.
+    truth = np.zeros((16, 16, 16), bool)
+    truth[:, 4:12, 6:11] = True
+    probability = np.where(truth, 0.6, 0.1)
+    probability[:4] = 0.1
+    pairs = [(probability, truth)]
+    assert best_threshold(pairs, [0.05, 0.5]) == 0.5
+
+
+@pytest.mark.parametrize("by", ["harmonic", "mean", "dice", "cldice"])
 def test_the_best_threshold_is_that_of_trying_them_all(by: str) -> None:
     pairs = [_probability_and_truth(seed) for seed in range(3)]
     pairs[0] = (pairs[0][0] ** 3, pairs[0][1])
     thresholds = [float(t) for t in np.linspace(0.02, 0.98, 33)]
     sweeps = [sweep_threshold(*pair, thresholds) for pair in pairs]
     figure = {
+        "harmonic": lambda s: 2 * s.dice * s.cldice / max(s.dice + s.cldice, 1e-12),
         "mean": lambda s: (s.dice + s.cldice) / 2,
         "dice": lambda s: s.dice,
         "cldice": lambda s: s.cldice,
@@ -168,15 +180,17 @@ def test_the_best_threshold_is_that_of_trying_them_all(by: str) -> None:
 
 
 def test_volumes_count_equally_whatever_their_size() -> None:
-    # The large volume is best at 0.3 (by 2 voxels of 10), the small one at 0.7 (all or half).
+    # Dice at 0.3 and 0.7: the large volume 1 and 40/220, the small one 2/5 and 1.
     large = (np.full((1, 10, 20), 0.5), np.ones((1, 10, 20), bool))
     large[0][0, 0] = 0.9
     small = (np.array([[[0.8, 0.5, 0.5, 0.5]]]), np.array([[[1, 0, 0, 0]]], bool))
     assert best_threshold([large], [0.3, 0.7], by="dice") == 0.3
     assert best_threshold([small], [0.3, 0.7], by="dice") == 0.7
-    # Pooled voxels would give 0.3 (201 of 204); by volume it is 0.70 against 0.59.
+    # Means 0.70 and 0.59.
     assert best_threshold([large, small], [0.3, 0.7], by="dice") == 0.3
-    large[0][0, :4] = 0.9  # now 0.7 costs the large volume less: Dice 4/7 against 1
+    # Now the large volume has 4/7 at 0.7: means 0.70 and 0.79. Pooled voxels, 402/405 against
+    # 162/282, would still say 0.3.
+    large[0][0, :4] = 0.9
     assert best_threshold([large, small], [0.3, 0.7], by="dice") == 0.7
 
 
@@ -195,9 +209,27 @@ def test_only_promising_centrelines_are_computed(monkeypatch: pytest.MonkeyPatch
         return whole(self, index)
 
     monkeypatch.setattr(ThresholdCurve, "cldice", counted)
-    pair = _probability_and_truth(0)
-    best_threshold([pair], [float(t) for t in np.linspace(0.02, 0.98, 49)])
-    assert 0 < len(asked) < 35
+    truth = np.zeros((12, 12, 20), bool)
+    truth[4:8, 5:8] = True
+    probability = gaussian_filter(truth.astype(np.float32), 1)
+    best_threshold([(probability, truth)], [float(t) for t in np.linspace(0.02, 0.98, 49)])
+    assert 0 < len(asked) < 25
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_no_cldice_exceeds_its_bound(seed: int) -> None:
+    probability, truth = _probability_and_truth(seed)
+    curve = ThresholdCurve(probability**2, truth, list(np.linspace(0.02, 0.98, 25)))
+    bounds = [curve.cldice_bound(k) for k in range(len(curve))]
+    values = [curve.cldice(k) for k in range(len(curve))]
+    assert all(value <= bound + 1e-12 for value, bound in zip(values, bounds, strict=True))
+    assert min(bounds) < 0.9
+
+
+def test_the_bound_is_reached_by_a_centreline_inside_the_truth() -> None:
+    # Half of the true line is found and nothing else: sensitivity 1/2, precision 1.
+    curve = ThresholdCurve(_line(0, 5).astype(float), _line(0, 10), [0.5])
+    assert curve.cldice_bound(0) == curve.cldice(0) == pytest.approx(2 / 3)
 
 
 def test_masks_of_a_curve_are_nested() -> None:

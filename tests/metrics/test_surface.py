@@ -45,11 +45,15 @@ def test_a_voxel_is_one_voxel_on_thick_planes_too() -> None:
     assert surface_dice(a, b, VoxelSize(5, 1, 1), 1.0) == 0.0
 
 
+@pytest.mark.parametrize("steps", [1, 5, 7])
 @pytest.mark.parametrize("size_um", [0.994, 1.59, 2.485, 0.1, 1 / 3])
-def test_a_tolerance_of_one_voxel_in_um_reaches_the_neighbour(size_um: float) -> None:
-    a, b = _voxels((2, 2, 2)), _voxels((2, 2, 3))
-    assert surface_dice(a, b, VoxelSize(size_um, size_um, size_um), size_um) == 1.0
-    assert surface_dice(a, b, VoxelSize(size_um, size_um, size_um), size_um * 0.999) == 0.0
+def test_a_tolerance_of_whole_voxels_in_um_is_not_lost_to_rounding(
+    size_um: float, steps: int
+) -> None:
+    a, b = _voxels((2, 2, 0)), _voxels((2, 2, steps))
+    size = VoxelSize(size_um, size_um, size_um)
+    assert surface_dice(a, b, size, size_um * steps) == 1.0
+    assert surface_dice(a, b, size, size_um * steps * 0.999) == 0.0
 
 
 def test_hand_counted_shares_percentile_and_mean() -> None:
@@ -105,7 +109,7 @@ def test_monai_agrees(seed: int, voxel_size: VoxelSize) -> None:
         noise = gaussian_filter(rng.standard_normal((12, 20, 18)), 1)
         p, t = smooth > 0.03, smooth + 0.2 * noise > 0.03
         a, b = (torch.from_numpy(mask)[None, None].float() for mask in (p, t))
-        spacing = list(voxel_size.zyx_um)
+        spacing = [float(v) for v in voxel_size.zyx_um]
         tolerances = [1.0, 1.5, 3.0, 6.0]
         dice = [
             compute_surface_dice(a, b, [v], include_background=True, spacing=spacing).item()

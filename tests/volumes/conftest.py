@@ -76,7 +76,9 @@ def _write_hdf5(folder: Path, array: np.ndarray) -> None:
         file["table"] = np.zeros((3, 2))
     with h5py.File(folder / "ilastik.h5", "w") as file:
         data = file.create_dataset("exported_data", data=array.transpose(1, 2, 3, 0))
-        data.attrs["axistags"] = '{"axes": [{"key": "z"}, {"key": "y"}, {"key": "x"}, {"key": "c"}]}'
+        data.attrs["axistags"] = (
+            '{"axes": [{"key": "z"}, {"key": "y"}, {"key": "x"}, {"key": "c"}]}'
+        )
     with h5py.File(folder / "imaris.ims", "w") as file:
         _fill_imaris(file, array)
 

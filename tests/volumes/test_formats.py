@@ -90,9 +90,7 @@ def test_a_given_voxel_size_overrides_the_file(name: str, written: Path) -> None
 
 
 @every_format
-def test_survives_pickling_copying_and_closing(
-    name: str, written: Path, array: np.ndarray
-) -> None:
+def test_survives_pickling_copying_and_closing(name: str, written: Path, array: np.ndarray) -> None:
     voxel = Box((4, 1, 2), (5, 2, 3))
     expected = array[FORMATS[name][0], 4, 1, 2]
     volume = open_volume(written / name)

@@ -75,12 +75,16 @@ class Collection:
 
     def fingerprints(self) -> dict[str, str]:
         """Fingerprint of every image and label, by role and file."""
-        found = {}
+        found: dict[str, str] = {}
         for role in ("labelled", "unlabelled", "validation"):
             for volume in getattr(self, role):
-                found[f"{role}/{volume.name}"] = volume.image.fingerprint()
+                key = f"{role}/{volume.name}"
+                # Files of one name in different folders are told apart by their order.
+                if key in found:
+                    key = f"{key}#{sum(k.split('#')[0] == key for k in found) + 1}"
+                found[key] = volume.image.fingerprint()
                 if volume.label is not None:
-                    found[f"{role}/{volume.name}/label"] = volume.label.fingerprint()
+                    found[f"{key}/label"] = volume.label.fingerprint()
         return found
 
 

@@ -22,8 +22,14 @@ from vpbsd.errors import ConfigError
 from vpbsd.geometry import Box, Triplet
 from vpbsd.volumes import ArrayVolume, estimate_intensity
 
-__all__ = ["AlignedPatch", "LabelledPatch", "PatchSampler", "aligned_box", "draw_aligned",
-    "simulated_volume"]
+__all__ = [
+    "AlignedPatch",
+    "LabelledPatch",
+    "PatchSampler",
+    "aligned_box",
+    "draw_aligned",
+    "simulated_volume",
+]
 
 _TRIES_FOR_VESSELS = 4
 _PATCHES_PER_SIMULATED_VOLUME = 8
@@ -92,7 +98,7 @@ class PatchSampler:
         if rng.random() < self._share:
             volume = self._opened(number // _PATCHES_PER_SIMULATED_VOLUME)
         else:
-            volume = self._volumes[rng.integers(len(self._volumes))]
+            volume = self._volumes[int(rng.integers(len(self._volumes)))]
         patch = self._cut(volume, rng)
         for _ in range(_TRIES_FOR_VESSELS - 1):
             if volume.label is None or patch.label.any():
@@ -126,9 +132,7 @@ def simulated_volume(
     return _as_training_volume(SimulatedVolumes(config, seed=seed), index, labelled=labelled)
 
 
-def _as_training_volume(
-    volumes: SimulatedVolumes, index: int, *, labelled: bool
-) -> TrainingVolume:
+def _as_training_volume(volumes: SimulatedVolumes, index: int, *, labelled: bool) -> TrainingVolume:
     made = volumes.volume(index)
     name = f"simulated_{index}"
     image = ArrayVolume(made.image, voxel_size_um=made.voxel_size_um, source=name)
@@ -137,9 +141,7 @@ def _as_training_volume(
     return TrainingVolume(name, image, scale, label if labelled else None)
 
 
-def aligned_box(
-    rng: np.random.Generator, volume: Triplet, patch: Triplet, stride: Triplet
-) -> Box:
+def aligned_box(rng: np.random.Generator, volume: Triplet, patch: Triplet, stride: Triplet) -> Box:
     """Draw a box that starts at a multiple of ``stride`` and lies in the padded volume.
 
     The volume is padded at its high end to whole strides, and to at least one patch.

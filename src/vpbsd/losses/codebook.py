@@ -1,8 +1,8 @@
-"""L_cb: pull codes to encodings and encodings to codes (van den Oord et al. 2017, eq. 3).
+r"""L_cb: pull codes to encodings and encodings to codes (van den Oord et al. 2017, eq. 3).
 
 .. math::
 
-    L_{cb} = \\| \\mathrm{sg}[z] - e \\|^2 + \\beta \\| z - \\mathrm{sg}[e] \\|^2
+    L_{cb} = \| \mathrm{sg}[z] - e \|^2 + \beta \| z - \mathrm{sg}[e] \|^2
 
 The first term is left out where a moving average moves the codes instead.
 """

@@ -1,13 +1,15 @@
-"""L_dis: pull the student's projected encoding to the teacher's quantised encoding.
+r"""L_dis: pull the student's projected encoding to the teacher's quantised encoding.
 
 Code vectors and continuous features, with p the projection and e the target (unit vectors
 compare directions, so that the projection need not match the codes' lengths):
 
-.. math:: L_{dis} = \\Big\\| \\frac{p}{\\|p\\|} - \\frac{e}{\\|e\\|} \\Big\\|^2
+.. math:: L_{dis} = \Big\| \frac{p}{\|p\|} - \frac{e}{\|e\|} \Big\|^2
 
 Code assignments, with k the teacher's code and E the codebook:
 
-.. math:: L_{dis} = -\\log \\frac{\\exp(\\cos(p, E_k) / \\tau)}{\\sum_j \\exp(\\cos(p, E_j) / \\tau)}
+.. math::
+
+    L_{dis} = -\log \frac{\exp(\cos(p, E_k) / \tau)}{\sum_j \exp(\cos(p, E_j) / \tau)}
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""L_semi: L_seg against the teacher's pseudo ground truth, weighted by its confidence.
+r"""L_semi: L_seg against the teacher's pseudo ground truth, weighted by its confidence.
 
 .. math::
 
-    \\hat y = [q > \\tfrac12], \\qquad w = |2 q - 1|, \\qquad
-    q = \\sigma(\\mathrm{logit}(p_T) - \\mathrm{logit}(t_T))
+    \hat y = [q > \tfrac12], \qquad w = |2 q - 1|, \qquad
+    q = \sigma(\mathrm{logit}(p_T) - \mathrm{logit}(t_T))
 
 with p_T the teacher's probability and t_T the threshold chosen for the teacher on validation
 volumes, so that q = 1/2 lies where the teacher decides.

@@ -1,6 +1,6 @@
-"""L_rec: mean squared error of the reconstructed image.
+r"""L_rec: mean squared error of the reconstructed image.
 
-.. math:: L_{rec} = \\frac{1}{N} \\sum (\\hat x - x)^2
+.. math:: L_{rec} = \frac{1}{N} \sum (\hat x - x)^2
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""L_seg: soft Dice plus binary cross-entropy.
+r"""L_seg: soft Dice plus binary cross-entropy.
 
 .. math::
 
-    L_{seg} = 1 - \\frac{2 \\sum w p y + s}{\\sum w p + \\sum w y + s}
-              + \\frac{\\sum w \\, \\mathrm{BCE}(p, y)}{\\sum w}
+    L_{seg} = 1 - \frac{2 \sum w p y + s}{\sum w p + \sum w y + s}
+              + \frac{\sum w \, \mathrm{BCE}(p, y)}{\sum w}
 
 with p the predicted probability, y the label, w a weight per voxel and s a smoothing that keeps
 empty patches defined. Soft Dice after Milletari et al. (V-Net, 2016).

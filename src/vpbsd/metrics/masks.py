@@ -1,15 +1,16 @@
-"""The one check that every score makes on what it is given."""
+"""What every score does with a mask first: check it, find its extent, part its pieces."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
+import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
 from vpbsd.errors import DataError
 
-__all__ = ["Mask", "as_mask", "mask_pair", "occupied_box"]
+__all__ = ["Mask", "as_mask", "mask_pair", "occupied_box", "pieces"]
 
 Mask = NDArray[np.bool_]
 
@@ -75,3 +76,18 @@ def occupied_box(mask: Mask) -> tuple[slice, slice, slice]:
         spans.append(slice(int(hits[0]), int(hits[-1]) + 1) if hits.size else slice(0, 0))
     z, y, x = spans
     return (z, y, x)
+
+
+def pieces(mask: Mask, neighbours: Literal[6, 26]) -> tuple[NDArray[np.integer[Any]], int]:
+    """Label the connected pieces of a (z, y, x) mask from 1; 0 stays background.
+
+    Returns
+    -------
+    tuple
+        The labels (z, y, x) and how many pieces there are.
+    """
+    # As bytes, not booleans: cc3d 4.1 reserves too few labels for some boolean volumes that
+    # are one voxel thick, and raises.
+    as_bytes = np.ascontiguousarray(mask).view(np.uint8)
+    labels, count = cc3d.connected_components(as_bytes, connectivity=neighbours, return_N=True)
+    return labels, int(count)

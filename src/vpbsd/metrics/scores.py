@@ -113,7 +113,7 @@ def score(prediction: NDArray[Any], truth: NDArray[Any], voxel_size_um: VoxelSiz
 
 
 def validation_score(scores: Iterable[_HasDiceAndCldice]) -> float:
-    """Return the mean over volumes of ``(dice + cldice) / 2``, by which checkpoints are chosen.
+    """Return the mean over volumes of ``2 dice cldice / (dice + cldice)``; picks checkpoints.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def validation_score(scores: Iterable[_HasDiceAndCldice]) -> float:
     ConfigError
         If there is no volume.
     """
-    values = [criterion_value(s.dice, s.cldice, "mean") for s in scores]
+    values = [criterion_value(s.dice, s.cldice, "harmonic") for s in scores]
     if not values:
         raise ConfigError("a validation score needs at least one validation volume, got none")
     return math.fsum(values) / len(values)
@@ -184,7 +184,7 @@ def best_threshold(
     pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]],
     thresholds: Sequence[float],
     *,
-    by: Criterion = "mean",
+    by: Criterion = "harmonic",
 ) -> float:
     """Return the one threshold that is best for the mean over several volumes.
 
@@ -196,7 +196,7 @@ def best_threshold(
     thresholds
         The candidates, from 0 to 1; the first of equals wins.
     by
-        "mean" of Dice and clDice, "dice" or "cldice".
+        "harmonic" or arithmetic "mean" of Dice and clDice, "dice" or "cldice".
 
     Raises
     ------
@@ -215,8 +215,7 @@ def _levels(probability: NDArray[Any], thresholds: Sequence[float]) -> list[floa
     if outside:
         raise ConfigError(f"thresholds are probabilities from 0 to 1, got {outside}")
     if probability.dtype == np.uint8:
-        # Rounded up: k / 255 * 255 may come out a hair above k and would lose that value.
-        return [float(math.ceil(t * 255 - 1e-9)) for t in thresholds]
+        return [float(t * 255) for t in thresholds]
     if not np.issubdtype(probability.dtype, np.floating):
         raise DataError(
             f"probabilities must be floating point (0 to 1) or uint8 (0 to 255), "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,13 @@ from vpbsd.metrics.overlap import Overlap
 
 __all__ = ["Criterion", "ThresholdCurve", "ThresholdScore", "best_index", "criterion_value"]
 
-Criterion = Literal["mean", "dice", "cldice"]
-"""What a threshold is chosen by; "mean" is the mean of Dice and clDice."""
+Criterion = Literal["harmonic", "mean", "dice", "cldice"]
+"""What a threshold is chosen by: a score, or the harmonic or arithmetic mean of Dice and clDice.
+
+The centreline of a mask that fills the volume shrinks to a few voxels, which may well lie inside
+the truth: clDice 1. The arithmetic mean then prefers "everything is vessel" to an honest
+prediction; the harmonic mean does not.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +132,18 @@ def criterion_value(dice: float, cldice: float, by: Criterion) -> float:
     ConfigError
         If the criterion is unknown.
     """
+    if by == "harmonic":
+        return harmonic_mean(dice, cldice)
     if by == "mean":
         return (dice + cldice) / 2
     if by == "dice":
         return dice
     if by == "cldice":
         return cldice
-    raise ConfigError(f'a threshold is chosen by "mean", "dice" or "cldice", got {by!r}')
+    raise ConfigError(f"a threshold is chosen by one of {get_args(Criterion)}, got {by!r}")
 
 
-def best_index(curves: Sequence[ThresholdCurve], by: Criterion = "mean") -> int:
+def best_index(curves: Sequence[ThresholdCurve], by: Criterion = "harmonic") -> int:
     """Return the level that is best for the mean over several volumes; the first of equals.
 
     Levels are visited in order of the best they could reach, so that centrelines are

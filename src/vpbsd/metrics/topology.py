@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 from skimage.measure import euler_number
 
-from vpbsd.metrics.masks import as_mask, mask_pair, occupied_box
+from vpbsd.metrics.masks import as_mask, mask_pair, occupied_box, pieces
 
 __all__ = ["BettiErrors", "BettiNumbers", "betti_errors", "betti_numbers"]
 
@@ -71,12 +70,11 @@ def betti_numbers(mask: NDArray[Any]) -> BettiNumbers:
     if not inside.size:
         return BettiNumbers(0, 0, 0)
     # One voxel of background on all sides joins every outer pocket to one component.
-    padded = np.pad(inside, 1)
-    _, components = cc3d.connected_components(padded, connectivity=26, return_N=True)
-    _, backgrounds = cc3d.connected_components(~padded, connectivity=6, return_N=True)
-    cavities = int(backgrounds) - 1
-    loops = int(components) + cavities - int(euler_number(inside, connectivity=3))
-    return BettiNumbers(int(components), loops, cavities)
+    _, backgrounds = pieces(~np.pad(inside, 1), 6)
+    _, components = pieces(inside, 26)
+    cavities = backgrounds - 1
+    loops = components + cavities - int(euler_number(inside, connectivity=3))
+    return BettiNumbers(components, loops, cavities)
 
 
 def betti_errors(prediction: NDArray[Any], truth: NDArray[Any]) -> BettiErrors:

@@ -7,6 +7,7 @@ stand in ``vpbsd.losses.codebook``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -75,9 +76,11 @@ class Codebook(nn.Module):
             return x.transpose(1, 2).reshape(b, c, *grid)
 
         indices = indices.reshape(b, *grid).long()
-        chosen = vectors if self.config.quantiser == "fsq" else self.lookup(indices)
-        chosen = to_grid(chosen) if chosen.ndim == 3 else chosen
-        return Quantised(to_grid(vectors), indices, to_grid(flat), chosen)
+        # By now moving averages have moved the codes, and dead ones lie elsewhere: the codes that
+        # were chosen are in the vectors. Codes that the optimiser moves must carry gradients.
+        by_gradient = self.config.quantiser == "gradient"
+        codes = self.lookup(indices) if by_gradient else to_grid(vectors.detach())
+        return Quantised(to_grid(vectors), indices, to_grid(flat), codes)
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Return the code vectors (B, dimension, D, H, W) of ``indices`` (B, D, H, W).
@@ -90,7 +93,7 @@ class Codebook(nn.Module):
         if self.quantiser is None:
             raise ValueError("there is no codebook to look codes up in (codebook.quantiser: none)")
         if self.config.quantiser == "fsq":
-            vectors = self.quantiser.indices_to_codes(indices.flatten(1))  # type: ignore[operator]
+            vectors: Tensor = self.quantiser.indices_to_codes(indices.flatten(1))  # type: ignore[operator]
         else:
             vectors = self.table[indices.flatten(1)]
         b, *grid = indices.shape
@@ -100,8 +103,9 @@ class Codebook(nn.Module):
     def table(self) -> Tensor:
         """All code vectors (size, dimension)."""
         if self.config.quantiser == "fsq":
-            every = torch.arange(self.size, device=next(self.parameters()).device)
-            return self.quantiser.indices_to_codes(every[None])[0]  # type: ignore[union-attr, operator, no-any-return]
+            every = torch.arange(self.size, device=next(self.buffers()).device)
+            codes: Tensor = self.quantiser.indices_to_codes(every[None])  # type: ignore[union-attr, operator]
+            return codes[0]
         if self.quantiser is None:
             raise ValueError("there is no codebook (codebook.quantiser: none)")
         return self.quantiser.codebook  # type: ignore[return-value]
@@ -114,9 +118,9 @@ def _build(config: CodebookConfig) -> nn.Module | None:
     if config.quantiser == "none":
         return None
     if config.quantiser == "fsq":
-        return FSQ(levels=list(_fsq_levels(config.size)), dim=config.dimension)
+        return cast(nn.Module, FSQ(levels=list(_fsq_levels(config.size)), dim=config.dimension))
     learnable = config.quantiser == "gradient"
-    return VectorQuantize(
+    vectors: nn.Module = VectorQuantize(
         dim=config.dimension,
         codebook_size=config.size,
         decay=config.decay,
@@ -127,6 +131,7 @@ def _build(config: CodebookConfig) -> nn.Module | None:
         ema_update=not learnable,
         rotation_trick=False,
     )
+    return vectors
 
 
 def _fsq_levels(size: int) -> tuple[int, ...]:

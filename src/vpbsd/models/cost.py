@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from dataclasses import dataclass
 
@@ -37,12 +38,11 @@ def cost(net: Student | Teacher) -> Cost:
 
     edges = [max(s, _EDGE_VOXELS // s * s) for s in net.stride]
     x = torch.zeros(1, net.config.channels, *edges)
-    was_training = net.training
-    net.eval()
+    # On a copy, because a codebook that was never trained starts from the first batch it sees.
+    net = copy.deepcopy(net).cpu().eval()
     forward = functools.partial(net, task="segment") if isinstance(net, Teacher) else net
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         forward(x)
-    net.train(was_training)
     unused = {id(p) for p in net.reconstruct.parameters()} if isinstance(net, Teacher) else set()
     parameters = sum(p.numel() for p in net.parameters() if id(p) not in unused)
     # One multiply-accumulate is two floating-point operations.

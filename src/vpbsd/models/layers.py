@@ -37,6 +37,7 @@ class ConvGroupNorm(nn.Module):
         self.norm = nn.GroupNorm(8, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, width, D, H, W) to the same shape."""
         return x + nn.functional.gelu(self.norm(self.conv(x)))
 
 
@@ -67,4 +68,3 @@ def check_patch(x: Tensor, stride: Triplet, net: str) -> None:
             f"the {net} takes (B, C, D, H, W) with edges divisible by {stride}, "
             f"got {tuple(x.shape)}"
         )
-

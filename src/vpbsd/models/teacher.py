@@ -5,8 +5,8 @@
     x ─► stem ─► level 1 ─► level 2 ────────► level 3 ─► window self-attention
           │         │          └────────── + ◄──────────────┘
           │         │                      ▼
-          │         │              encodings ─► codebook ─► z_q ─┬─► D_rec ─► image     (stage 1)
-          └─────────┴───────────── skips ───────────────────────►└─► D_seg ─► logits    (stages 2, 3)
+          │         │              encodings ─► codebook ─► z_q ─┬─► D_rec ─► image    (stage 1)
+          └─────────┴───────────── skips ───────────────────────►└─► D_seg ─► logits   (stages 2, 3)
 
 The reconstruction decoder gets the quantised encodings alone: no skip carries the image past
 the codebook.
@@ -74,7 +74,9 @@ class Teacher(nn.Module):
         self.merge_up = Up(w3, w2, config.downsampling[2])
         self.merge = ConvGroupNorm(w2)
         self.to_code = nn.Conv3d(w2, codebook.dimension, 1)
-        self.code_norm = nn.GroupNorm(1, codebook.dimension, affine=False)
+        # Whitened per dimension: most voxels are background, and without this the codes of a fresh
+        # codebook all fall on it (perplexity 5 of 128 after 60 steps, against over 60).
+        self.code_norm = nn.BatchNorm3d(codebook.dimension, affine=False)
         self.codebook = Codebook(codebook)
         self.reconstruct = Decoder(config, codebook.dimension, config.channels, skips=False)
         self.segment = Decoder(config, codebook.dimension, 1, skips=True)
@@ -96,7 +98,7 @@ class Teacher(nn.Module):
         return (z, y, x)
 
     def encode(self, x: Tensor) -> tuple[Quantised, tuple[Tensor, Tensor]]:
-        """Return the quantised encodings of (B, C, D, H, W) and the skips of the two fine levels."""
+        """Return the quantised encodings of (B, C, D, H, W) and the skips of both fine levels."""
         check_patch(x, self.stride, "teacher")
         skip0 = self.stem(x)
         skip1 = self.level1(skip0)
@@ -164,7 +166,7 @@ class WindowAttention(nn.Module):
         x = x + self.position(x)
         tokens = x.movedim(1, -1)
         tokens = tokens + self._attend(self.norm1(tokens))
-        tokens = tokens + self.mlp(self.norm2(tokens))
+        tokens = tokens + cast(Tensor, self.mlp(self.norm2(tokens)))
         return tokens.movedim(-1, 1).contiguous()
 
     def _attend(self, tokens: Tensor) -> Tensor:
@@ -185,7 +187,7 @@ class WindowAttention(nn.Module):
         grid = [(m + p) // k for m, p, k in zip((d, h, w), pad, window, strict=True)]
         out = out.view(b, *grid, *window, c).permute(0, 1, 4, 2, 5, 3, 6, 7)
         out = out.reshape(b, d + pad[0], h + pad[1], w + pad[2], c)
-        return out[:, :d, :h, :w]
+        return cast(Tensor, out[:, :d, :h, :w])
 
 
 def _windows(x: Tensor, window: list[int]) -> Tensor:

@@ -104,9 +104,7 @@ def read_tensors(path: Path, kind: Kind) -> tuple[dict[str, Tensor], dict[str, A
     """
     with _opened(path) as file:
         header = (file.metadata() or {}).get("vpbsd")
-        if header is None:
-            raise CheckpointError(f"{path} was not written by vpbsd: its header lacks our metadata")
-        metadata = json.loads(header)
+        metadata = _metadata(path, header)
         if metadata["format"] != FORMAT_VERSION:
             raise CheckpointError(
                 f"{path} has format {metadata['format']}, this version of vpbsd reads "
@@ -115,6 +113,16 @@ def read_tensors(path: Path, kind: Kind) -> tuple[dict[str, Tensor], dict[str, A
         if metadata["kind"] != kind:
             raise CheckpointError(f"{path} holds a {metadata['kind']}, but a {kind} is needed")
         return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
+
+
+def _metadata(path: Path, header: str | None) -> dict[str, Any]:
+    try:
+        metadata = json.loads(header or "")
+    except json.JSONDecodeError:
+        metadata = None
+    if not isinstance(metadata, dict) or not {"format", "kind"} <= set(metadata):
+        raise CheckpointError(f"{path} was not written by vpbsd: its header lacks our metadata")
+    return metadata
 
 
 @contextlib.contextmanager
@@ -163,14 +171,21 @@ def load_model(path: Path | str, kind: Literal["student", "teacher"] = "student"
         file = file / f"{kind}.safetensors"
     tensors, metadata = read_tensors(file, kind)
     net: Student | Teacher
-    if kind == "student":
-        net = Student(StudentConfig.model_validate(metadata["net"]))
-    else:
-        codebook = CodebookConfig.model_validate(metadata["codebook"])
-        net = Teacher(TeacherConfig.model_validate(metadata["net"]), codebook)
+    try:
+        threshold = float(metadata["threshold"])
+        if kind == "student":
+            net = Student(StudentConfig.model_validate(metadata["net"]))
+        else:
+            codebook = CodebookConfig.model_validate(metadata["codebook"])
+            net = Teacher(TeacherConfig.model_validate(metadata["net"]), codebook)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{file} does not say which net it holds ({error}): it was damaged or written by "
+            "another version; copy it again, or train again"
+        ) from error
     restore(net, {k.removeprefix(_STATE): v for k, v in tensors.items()}, source=str(file))
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return Model(net.eval(), kind, float(metadata["threshold"]), metadata, digest)
+    return Model(net.eval(), kind, threshold, metadata, digest)
 
 
 def restore(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:

@@ -8,14 +8,23 @@
 from __future__ import annotations
 
 from vpbsd.segment.block import probability, read_padded
+from vpbsd.segment.channels import SelectedChannels
+from vpbsd.segment.options import SegmentModel, SegmentOptions, SegmentReport
 from vpbsd.segment.predict import plan_volume, predict_volume
 from vpbsd.segment.runtime import Runtime, TorchRuntime
+from vpbsd.segment.volume import probability_path, segment_volume
 
 __all__ = [
     "Runtime",
+    "SegmentModel",
+    "SegmentOptions",
+    "SegmentReport",
+    "SelectedChannels",
     "TorchRuntime",
     "plan_volume",
     "predict_volume",
     "probability",
+    "probability_path",
     "read_padded",
+    "segment_volume",
 ]

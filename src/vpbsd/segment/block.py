@@ -9,24 +9,21 @@ the cut.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpbsd.blockwise import Block
 from vpbsd.errors import CollapseError, IntensityError
-from vpbsd.geometry import Box
+from vpbsd.geometry import Box, as_triplet
 from vpbsd.segment.runtime import Runtime
 from vpbsd.volumes import IntensityScale, Volume
 
 __all__ = ["probability", "read_padded"]
 
 
-def read_padded(
-    volume: Volume, box: Box, channels: Sequence[int] | None = None
-) -> NDArray[Any]:
+def read_padded(volume: Volume, box: Box) -> NDArray[Any]:
     """Read a box that may stick out of the volume at the high end of each axis.
 
     Outside, the volume continues as its mirror image: along an axis of ``n`` voxels, coordinate
@@ -39,8 +36,6 @@ def read_padded(
         Read lazily; only the voxels that show in the box.
     box
         Starts at 0 or above.
-    channels
-        Which channels; all by default.
 
     Returns
     -------
@@ -56,9 +51,9 @@ def read_padded(
         _mirrored(np.arange(a, b), n)
         for a, b, n in zip(box.start, box.stop, volume.shape_zyx, strict=True)
     ]
-    low = [int(i.min()) for i in index]
-    inside = Box((low[0], low[1], low[2]), cast(Any, tuple(int(i.max()) + 1 for i in index)))
-    block = volume.read(inside, channels)
+    low = as_triplet([int(i.min()) for i in index])
+    inside = Box(low, as_triplet([int(i.max()) + 1 for i in index]))
+    block = volume.read(inside)
     _require_finite(block, inside, volume.source)
     for axis, (coordinates, first) in enumerate(zip(index, low, strict=True), start=1):
         local = coordinates - first
@@ -69,12 +64,7 @@ def read_padded(
 
 
 def probability(
-    volume: Volume,
-    scale: IntensityScale,
-    runtime: Runtime,
-    block: Block,
-    *,
-    channels: Sequence[int] | None = None,
+    volume: Volume, scale: IntensityScale, runtime: Runtime, block: Block
 ) -> NDArray[np.float32]:
     """Return the foreground probabilities of a block's write box.
 
@@ -83,13 +73,11 @@ def probability(
     volume
         What to segment.
     scale
-        Volume-global intensity scale, one entry per channel read.
+        Volume-global intensity scale, one entry per channel.
     runtime
         The net.
     block
         From a plan with the runtime's halo and stride.
-    channels
-        Which channels to read; all by default.
 
     Returns
     -------
@@ -103,7 +91,7 @@ def probability(
     CollapseError
         If the net's output is not a number there.
     """
-    intensities = read_padded(volume, block.read, channels)
+    intensities = read_padded(volume, block.read)
     inside = runtime.predict(scale.apply(intensities))[block.crop.slices]
     if not np.isfinite(inside).all():
         raise CollapseError(

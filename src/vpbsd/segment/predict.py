@@ -1,4 +1,4 @@
-"""Probabilities of a whole volume in memory: for validation, and for the teacher's pseudo-labels."""
+"""Probabilities of a whole volume in memory, for validation and for pseudo-labels."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def plan_volume(
     return plan
 
 
-def require_channels(volume: Volume, runtime: Runtime, channels: Sequence[int] | None) -> None:
+def require_channels(volume: Volume, runtime: Runtime) -> None:
     """Check that what will be read has as many channels as the net takes.
 
     Raises
@@ -79,12 +79,10 @@ def require_channels(volume: Volume, runtime: Runtime, channels: Sequence[int] |
     DataError
         If not.
     """
-    count = volume.channels if channels is None else len(channels)
-    if count != runtime.channels:
-        chosen = "" if channels is None else f" of which {list(channels)} are chosen"
+    if volume.channels != runtime.channels:
         raise DataError(
-            f"'{volume.source}' has {volume.channels} channel(s){chosen}, but the model was "
-            f"trained on {runtime.channels}; choose as many with --channels, counted from 0"
+            f"'{volume.source}' comes with {volume.channels} channel(s), but the model was trained "
+            f"on {runtime.channels}; choose as many with --channels, counted from 0"
         )
 
 
@@ -126,7 +124,7 @@ def predict_volume(
     BlocksFailedError
         If a block failed; the first error is its cause.
     """
-    require_channels(volume, runtime, None)
+    require_channels(volume, runtime)
     scale = estimate_intensity(volume) if scale is None else scale
     plan = plan_volume(volume, runtime, block_voxels=block_voxels)
     result = np.empty(volume.shape_zyx, np.float32)

@@ -20,7 +20,7 @@ from vpbsd.geometry import Triplet, as_triplet
 from vpbsd.machine import Device, Precision
 from vpbsd.segment.one_algorithm import one_algorithm
 
-__all__ = ["Runtime", "TorchRuntime"]
+__all__ = ["Runtime", "TorchRuntime", "sigmoid"]
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -99,9 +99,10 @@ class TorchRuntime:
         folded = cast(Any, own).fold() if hasattr(own, "fold") else own
         self._dtype = _DTYPES[precision]
         folded = folded.eval().requires_grad_(False)
-        if precision == "fp32" and device == "cpu" and torch.backends.mkldnn.is_available():
+        if precision == "fp32" and device == "cpu" and torch._C._has_mkldnn:
             folded = one_algorithm(folded)
-        self._net: nn.Module = folded.to(
+        # torch's own annotations leave out `memory_format`.
+        self._net: nn.Module = cast(Any, folded).to(
             device=device, dtype=self._dtype, memory_format=torch.channels_last_3d
         )
         self._bytes_per_voxel: float | None = None
@@ -150,9 +151,9 @@ class TorchRuntime:
                 device=self.device, dtype=self._dtype, memory_format=torch.channels_last_3d
             )
             logits: torch.Tensor = self._net(batch)
-            # The sigmoid of a bf16 logit would round twice, so it is taken in float32.
-            probability = logits[0, 0].to(torch.float32, copy=True).sigmoid_()
-            return cast("NDArray[np.float32]", probability.cpu().contiguous().numpy())
+            # float32, because the sigmoid of a bf16 logit would round twice.
+            inside = logits[0, 0].to(device="cpu", dtype=torch.float32)
+        return sigmoid(inside.contiguous().numpy())
 
     def _measure_bytes_per_voxel(self) -> float:
         edges = [s * max(1, -(-32 // s)) for s in self.stride]
@@ -174,6 +175,19 @@ class TorchRuntime:
                 hook.remove()
         voxels = float(np.prod(edges))
         return _LIVE_LAYERS * largest / voxels + 4.0 * (self.channels + 1)
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``1 / (1 + exp(-x))``, the same for a value wherever it stands in an array.
+
+    torch's own rounds the last few values of an array differently from the others, which would
+    show where a volume was cut.
+    """
+    result = np.negative(logits)
+    with np.errstate(over="ignore"):  # exp(89) is infinite in float32, and 1 / inf is right
+        np.exp(result, out=result)
+    result += 1
+    return np.reciprocal(result, out=result)
 
 
 def _input_channels(net: nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""What stages 1 and 2 both ask of the codebook: its loss, its use, and that it has not collapsed."""
+"""What stages 1 and 2 both ask of the codebook: its loss, its use, and that it is alive."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Stage 3: the light student learns from labels, pseudo-labels and the teacher's codes.
+r"""Stage 3: the light student learns from labels, pseudo-labels and the teacher's codes.
 
-.. math:: L = L_{seg}^S + \\lambda_{semi} L_{semi}^S + \\lambda_{dis} L_{dis}^S
+.. math:: L = L_{seg}^S + \lambda_{semi} L_{semi}^S + \lambda_{dis} L_{dis}^S
 
 A student without any teacher (``semi_weight`` 0, ``target`` none) is the supervised-only student
 that it is compared with: same net, same labels, same steps.

@@ -1,6 +1,6 @@
-"""Stage 2: the teacher learns to segment from labelled patches.
+r"""Stage 2: the teacher learns to segment from labelled patches.
 
-.. math:: L = L_{seg}(\\hat Y, Y) + w_{cb} L_{cb}
+.. math:: L = L_{seg}(\hat Y, Y) + w_{cb} L_{cb}
 
 The small second term keeps codes in use while the encoder moves.
 """

@@ -50,9 +50,7 @@ class TeacherRuntime:
     bytes_per_voxel = 600.0
     """Measured peak of the default teacher in fp32, rounded up."""
 
-    def __init__(
-        self, net: Teacher, precision: Precision = "fp32", device: Device = "cpu"
-    ) -> None:
+    def __init__(self, net: Teacher, precision: Precision = "fp32", device: Device = "cpu") -> None:
         self._net, self._device = net, device
         self._autocast = precision == "bf16"
         self.usage: CodeUsage | None = None
@@ -70,9 +68,7 @@ class TeacherRuntime:
         """
         return as_triplet([max(_BLOCK_VOXELS // s, 1) * s for s in self.stride])
 
-    def encode(
-        self, block: NDArray[np.float32]
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    def encode(self, block: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Return what the teacher says about normalised intensities (c, z, y, x).
 
         Returns
@@ -82,8 +78,9 @@ class TeacherRuntime:
             before the codebook.
         """
         self._net.eval()
-        with torch.inference_mode(), torch.autocast(
-            self._device, torch.bfloat16, enabled=self._autocast
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device, torch.bfloat16, enabled=self._autocast),
         ):
             x = torch.from_numpy(np.ascontiguousarray(block))[None].to(self._device)
             out = self._net(x, "segment")

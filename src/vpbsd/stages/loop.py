@@ -65,10 +65,18 @@ class Stage(Protocol):
     """What differs between pretraining, fine-tuning and distillation."""
 
     name: str
-    settings: StageConfig
-    objective: nn.Module
-    identity: Mapping[str, Any]
-    """Everything that decides the result; a checkpoint with another identity is refused."""
+
+    @property
+    def settings(self) -> StageConfig:
+        """Steps, batches and the optimiser."""
+
+    @property
+    def objective(self) -> nn.Module:
+        """Maps a batch to its losses, ``loss`` the sum to descend."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Everything that decides the result; a checkpoint with another identity is refused."""
 
     def batch(self, step: int, rank: int, ranks: int) -> Any:
         """Return the batch of ``step``: tensors in a dictionary."""

@@ -1,8 +1,8 @@
-"""Stage 1: the teacher learns vessel patterns without labels.
+r"""Stage 1: the teacher learns vessel patterns without labels.
 
 Every patch is reconstructed from its codes alone:
 
-.. math:: L_{pre} = L_{rec} + \\alpha L_{cb}
+.. math:: L_{pre} = L_{rec} + \alpha L_{cb}
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
 
     RUN/config.yaml               the effective configuration
     RUN/provenance.json           versions, machine, fingerprints of the input
-    RUN/pretrain/                 last.safetensors (to go on from), metrics.jsonl, teacher.safetensors
+    RUN/pretrain/                 last.safetensors (to go on from), metrics.jsonl,
+                                  teacher.safetensors
     RUN/finetune/                 last.safetensors, metrics.jsonl
     RUN/teacher.safetensors       the fine-tuned teacher
     RUN/labels/                   what the teacher says about each volume
@@ -28,7 +29,13 @@ from vpbsd.config import RunConfig, StageConfig, save_config
 from vpbsd.data.collection import Collection, TrainingVolume, open_collection
 from vpbsd.data.patches import PatchSampler, simulated_volume
 from vpbsd.errors import CheckpointError
-from vpbsd.machine import Device, Precision, choose_device, choose_precision
+from vpbsd.machine import (
+    Device,
+    Precision,
+    choose_device,
+    choose_precision,
+    describe_machine,
+)
 from vpbsd.models import Model, Student, Teacher, load_model
 from vpbsd.provenance import provenance, write_json_atomic
 from vpbsd.stages.distill import DistillStage, Guidance
@@ -42,7 +49,7 @@ __all__ = ["Run", "distill", "finetune", "pretrain", "train"]
 logger = logging.getLogger(__name__)
 
 # Each stage draws from its own stream of random numbers.
-_STREAMS = {"pretrain": 1, "finetune": 2, "distill": 3, "validation": 4}
+_STREAMS = {"pretrain": 1, "finetune": 2, "distill": 3, "validation": 4, "guidance": 5}
 _SIMULATED_VALIDATION = 2
 
 
@@ -130,10 +137,13 @@ class Run:
     def execute(self, stage: Stage) -> StageResult:
         """Train ``stage`` in its folder, after writing down what is run."""
         if self.fabric.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / stage.name).mkdir(parents=True, exist_ok=True)
             save_config(self.config, self.folder / "config.yaml")
             record = provenance(
-                stage.name, inputs=self.collection.fingerprints(), seed=self.config.seed
+                stage.name,
+                inputs=self.collection.fingerprints(),
+                seed=self.config.seed,
+                machine=describe_machine(),
             )
             write_json_atomic(self.folder / stage.name / "provenance.json", record)
         result = run_stage(stage, self.folder / stage.name, self.fabric, self.on_step)
@@ -243,12 +253,15 @@ def train(run: Run) -> StageResult:
 def _guidance(run: Run, teacher: Model) -> Guidance:
     volumes = run.collection.images
     if not volumes:
-        seed = _stream(run.config.seed, "distill") + 1
+        seed = _stream(run.config.seed, "guidance")
         volumes = tuple(
             simulated_volume(run.config.simulate, seed, i, labelled=False) for i in range(4)
         )
     net = cast(Teacher, teacher.net)
     settings = run.config.distill
+    # The first rank labels; the others wait, then open what it has written.
+    if not run.fabric.is_global_zero:
+        run.fabric.barrier()
     labels = label_volumes(
         teacher,
         volumes,
@@ -257,6 +270,8 @@ def _guidance(run: Run, teacher: Model) -> Guidance:
         patch=settings.patch_voxels,
         keep_encodings=settings.target == "features",
     )
+    if run.fabric.is_global_zero:
+        run.fabric.barrier()
     return Guidance(teacher, volumes, labels)
 
 

@@ -34,7 +34,7 @@ def validate_segmentation(
 ) -> Validation:
     """Segment every volume, choose one threshold for all, and score the masks.
 
-    The score is the mean over volumes of (Dice + clDice) / 2.
+    The score is the mean over volumes of the harmonic mean of Dice and clDice.
 
     Raises
     ------
@@ -61,8 +61,9 @@ def validate_segmentation(
     return Validation(validation_score(scores), metrics, threshold)
 
 
-def _refuse_background(pairs: Sequence[tuple[np.ndarray, np.ndarray]], threshold: float,
-                       stage: str) -> None:
+def _refuse_background(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]], threshold: float, stage: str
+) -> None:
     if all(not (p >= threshold).any() and t.any() for p, t in pairs):
         raise CollapseError(
             f"after this much of {stage} the net calls every voxel background, even at threshold "

@@ -13,9 +13,10 @@ Readers, one a file: ``tiff`` and ``planes``, ``nifti``, ``ome_zarr``, ``hdf5``,
 from __future__ import annotations
 
 from vpbsd.volumes.intensity import IntensityScale, estimate_intensity
+from vpbsd.volumes.layout import OutputLayout
 from vpbsd.volumes.open import open_volume
 from vpbsd.volumes.volume import ArrayVolume, Volume
-from vpbsd.volumes.writer import OmeZarrWriter, OutputLayout, read_attributes
+from vpbsd.volumes.writer import OmeZarrWriter, read_attributes
 
 __all__ = [
     "ArrayVolume",

@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import DTypeLike
 
 from vpbsd.errors import VolumeFormatError
 from vpbsd.geometry import VoxelSize
 from vpbsd.volumes.axes import AxisMap, Stored
-from vpbsd.volumes.mapped import MappedVolume
+from vpbsd.volumes.mapped import MappedVolume, choose_array
 from vpbsd.volumes.units import voxel_size_from
 from vpbsd.volumes.volume import Volume, checked_dtype
 
-__all__ = ["Hdf5Volume", "choose_array", "open_hdf5"]
+__all__ = ["open_hdf5"]
 
 
-class Hdf5Volume(MappedVolume):
-    """A dataset of an HDF5 file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    key : str
-        The dataset in it.
-    axes, dtype, voxel_size_um
-        As in :class:`MappedVolume`.
-    """
-
+class _Hdf5Volume(MappedVolume):
     def __init__(
-        self, path: Path, key: str, axes: AxisMap, dtype: Any, voxel_size_um: VoxelSize | None
+        self, path: Path, key: str, axes: AxisMap, dtype: DTypeLike, size: VoxelSize | None
     ) -> None:
-        super().__init__(path, axes, dtype, voxel_size_um)
+        super().__init__(path, axes, dtype, size)
         self.key = key
 
     def _stored(self) -> Stored:
@@ -77,28 +65,7 @@ def open_hdf5(path: Path, key: str | None) -> Volume:
         )
         name = str(dataset.name)
         dtype = checked_dtype(dataset.dtype, source)
-        return Hdf5Volume(path, name, axes, dtype, _element_size(dataset))
-
-
-def choose_array(source: str, key: str | None, found: Sequence[str], key_exists: bool) -> str:
-    """Return the name of the array to read.
-
-    Raises
-    ------
-    VolumeFormatError
-        If ``key`` names none, or there is not exactly one candidate and no key.
-    """
-    listed = ", ".join(found) or "none"
-    if key is not None:
-        if not key_exists:
-            raise VolumeFormatError(f"'{source}' holds no array '{key}'; it holds: {listed}")
-        return key
-    if len(found) != 1:
-        raise VolumeFormatError(
-            f"'{source}' must hold exactly one 3D or 4D array of numbers, but holds "
-            f"{len(found)}: {listed}; choose one with --key NAME"
-        )
-    return found[0]
+        return _Hdf5Volume(path, name, axes, dtype, _element_size(dataset))
 
 
 def _element_size(dataset: Any) -> VoxelSize | None:

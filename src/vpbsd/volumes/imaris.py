@@ -11,18 +11,18 @@ reference (Oxford Instruments).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from vpbsd.errors import VolumeFormatError
 from vpbsd.geometry import Box, VoxelSize
 from vpbsd.volumes.units import voxel_size_from
-from vpbsd.volumes.volume import Volume, checked_dtype
+from vpbsd.volumes.volume import Volume
 
 __all__ = ["open_imaris"]
 
@@ -31,7 +31,11 @@ _IMAGE = "DataSetInfo/Image"
 
 
 class _ImarisVolume(Volume):
-    path: Path
+    def __init__(
+        self, path: Path, shape: Sequence[int], dtype: DTypeLike, size: VoxelSize | None
+    ) -> None:
+        super().__init__(str(path), shape, dtype, size)
+        self.path = path
 
     def _read(self, box: Box, channels: tuple[int, ...]) -> NDArray[Any]:
         if self._handle is None:
@@ -80,11 +84,7 @@ def open_imaris(path: Path) -> Volume:
             raise VolumeFormatError(
                 f"'{path}' states a size (z, y, x) of {shape}, but stores {padded}"
             )
-        dtype = checked_dtype(dtypes.pop(), str(path))
-        voxel_size = _voxel_size(info, shape)
-    volume = _ImarisVolume(str(path), (count, *shape), dtype, voxel_size)
-    volume.path = path
-    return volume
+        return _ImarisVolume(path, (count, *shape), dtypes.pop(), _voxel_size(info, shape))
 
 
 def _size(channel: Any) -> tuple[float, ...] | None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import DTypeLike, NDArray
 
+from vpbsd.errors import VolumeFormatError
 from vpbsd.geometry import Box, VoxelSize
 from vpbsd.volumes.axes import AxisMap, Stored
 from vpbsd.volumes.volume import Volume
 
-__all__ = ["MappedVolume"]
+__all__ = ["MappedVolume", "choose_array"]
 
 
 class MappedVolume(Volume):
@@ -47,3 +48,24 @@ class MappedVolume(Volume):
 
     def _state_files(self) -> Iterable[Path]:
         return (self.path,)
+
+
+def choose_array(source: str, key: str | None, found: Sequence[str], key_exists: bool) -> str:
+    """Return the name of the array to read.
+
+    Raises
+    ------
+    VolumeFormatError
+        If ``key`` names none, or there is not exactly one candidate and no key.
+    """
+    listed = ", ".join(found) or "none"
+    if key is not None:
+        if not key_exists:
+            raise VolumeFormatError(f"'{source}' holds no array '{key}'; it holds: {listed}")
+        return key
+    if len(found) != 1:
+        raise VolumeFormatError(
+            f"'{source}' must hold exactly one 3D or 4D array of numbers, but holds "
+            f"{len(found)}: {listed}; choose one with --key NAME"
+        )
+    return found[0]

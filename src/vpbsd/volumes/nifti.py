@@ -14,8 +14,10 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from numpy.typing import DTypeLike
 
 from vpbsd.errors import VolumeFormatError
+from vpbsd.geometry import VoxelSize
 from vpbsd.volumes.axes import AxisMap, Stored
 from vpbsd.volumes.mapped import MappedVolume
 from vpbsd.volumes.units import voxel_size_from
@@ -25,12 +27,15 @@ __all__ = ["open_nifti"]
 
 
 class _NiftiVolume(MappedVolume):
-    _proxy: Any
+    def __init__(
+        self, path: Path, axes: AxisMap, dtype: DTypeLike, size: VoxelSize | None, proxy: Stored
+    ) -> None:
+        super().__init__(path, axes, dtype, size)
+        self._proxy = proxy
 
     def _stored(self) -> Stored:
         # nibabel's proxy opens the file at each access and applies slope and intercept.
-        proxy: Stored = self._proxy
-        return proxy
+        return self._proxy
 
 
 def open_nifti(path: Path) -> Volume:
@@ -61,9 +66,8 @@ def open_nifti(path: Path) -> Volume:
     voxel_size = None
     if len(steps) == 3:
         voxel_size = voxel_size_from(steps[::-1], [spatial_unit] * 3)
-    volume = _NiftiVolume(path, axes, np.float32 if is_scaled else stored, voxel_size)
-    volume._proxy = proxy
-    return volume
+    dtype = np.dtype(np.float32) if is_scaled else stored
+    return _NiftiVolume(path, axes, dtype, voxel_size, proxy)
 
 
 def _letters(shape: tuple[int, ...], time_unit: str) -> str:

@@ -11,8 +11,7 @@ import zarr
 from vpbsd.errors import VolumeFormatError
 from vpbsd.geometry import VoxelSize
 from vpbsd.volumes.axes import AxisMap, Stored
-from vpbsd.volumes.hdf5 import choose_array
-from vpbsd.volumes.mapped import MappedVolume
+from vpbsd.volumes.mapped import MappedVolume, choose_array
 from vpbsd.volumes.units import voxel_size_from
 from vpbsd.volumes.volume import Volume, checked_dtype
 
@@ -20,7 +19,9 @@ __all__ = ["open_zarr"]
 
 
 class _ZarrVolume(MappedVolume):
-    _array: Any
+    def __init__(self, path: Path, axes: AxisMap, size: VoxelSize | None, array: Any) -> None:
+        super().__init__(path, axes, checked_dtype(array.dtype, str(path)), size)
+        self._array = array
 
     def _stored(self) -> Stored:
         array: Stored = self._array
@@ -65,14 +66,7 @@ def open_zarr(path: Path, key: str | None) -> Volume:
             return _open_multiscale(path, node, attributes["multiscales"])
         arrays = sorted(name for name, array in node.arrays() if array.ndim in (3, 4))
         node = node[choose_array(str(path), None, arrays, key_exists=False)]
-    return _volume(path, node, _named_axes(node, str(path)), None)
-
-
-def _volume(path: Path, array: Any, axes: AxisMap, voxel_size: VoxelSize | None) -> Volume:
-    dtype = checked_dtype(array.dtype, str(path))
-    volume = _ZarrVolume(path, axes, dtype, voxel_size)
-    volume._array = array
-    return volume
+    return _ZarrVolume(path, _named_axes(node, str(path)), None, node)
 
 
 def _ome_attributes(group: Any) -> Mapping[str, Any]:
@@ -112,7 +106,7 @@ def _open_multiscale(path: Path, group: Any, multiscales: Any) -> Volume:
         total = scale if outer is None else [a * b for a, b in zip(scale, outer, strict=True)]
         at = [letters.index(letter) for letter in "zyx"]
         voxel_size = voxel_size_from([total[i] for i in at], [axes[i].get("unit") for i in at])
-    return _volume(path, array, axis_map, voxel_size)
+    return _ZarrVolume(path, axis_map, voxel_size, array)
 
 
 def _letter(axis: Mapping[str, Any]) -> str:

@@ -30,12 +30,14 @@ def _tiff(path: Path, key: str | None) -> Volume:
 def _planes(path: Path, key: str | None) -> Volume:
     from vpbsd.volumes.planes import open_planes
 
+    _refuse_key(path, key, "a folder of planes")
     return open_planes(path)
 
 
 def _nifti(path: Path, key: str | None) -> Volume:
     from vpbsd.volumes.nifti import open_nifti
 
+    _refuse_key(path, key, "NIfTI")
     return open_nifti(path)
 
 
@@ -54,13 +56,23 @@ def _hdf5(path: Path, key: str | None) -> Volume:
 def _imaris(path: Path, key: str | None) -> Volume:
     from vpbsd.volumes.imaris import open_imaris
 
+    _refuse_key(path, key, "Imaris")
     return open_imaris(path)
 
 
 def _npy(path: Path, key: str | None) -> Volume:
     from vpbsd.volumes.npy import open_npy
 
+    _refuse_key(path, key, "NumPy")
     return open_npy(path)
+
+
+def _refuse_key(path: Path, key: str | None, name: str) -> None:
+    if key is not None:
+        raise VolumeFormatError(
+            f"'{path}' is {name} and holds one volume, so there is no '{key}' to choose; "
+            "leave the key out"
+        )
 
 
 _BY_SUFFIX: dict[str, Opener] = {

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from vpbsd.errors import VolumeFormatError
 from vpbsd.geometry import Box
 from vpbsd.volumes.axes import AxisMap
-from vpbsd.volumes.tiff import axis_letters, map_contiguous, open_tiff, tiff_complaints
+from vpbsd.volumes.tiff import (
+    axis_letters,
+    map_contiguous,
+    open_tiff,
+    refuse_complaints,
+    tiff_complaints,
+)
 from vpbsd.volumes.volume import Volume, checked_dtype
 
 __all__ = ["natural_key", "open_planes"]
@@ -24,8 +30,11 @@ _CHECKED_AT_OPENING = 256
 
 
 class _PlanesVolume(Volume):
-    files: tuple[Path, ...]
-    _axes: AxisMap
+    def __init__(self, path: Path, files: Sequence[Path], plane: AxisMap, dtype: DTypeLike) -> None:
+        channels, _, height, width = plane.shape
+        super().__init__(str(path), (channels, len(files), height, width), dtype)
+        self.files = tuple(files)
+        self._plane = plane
 
     def _read(self, box: Box, channels: tuple[int, ...]) -> NDArray[Any]:
         plane = Box((0, *box.start[1:]), (1, *box.stop[1:]))
@@ -66,11 +75,7 @@ def open_planes(path: Path) -> Volume:
     if _is_ome_set(files[0]):
         return open_tiff(files[0], None)
     array, axes = _load(files[0])
-    channels, _, height, width = axes.shape
-    shape = (channels, len(files), height, width)
-    volume = _PlanesVolume(str(path), shape, checked_dtype(array.dtype, str(files[0])))
-    volume.files = tuple(files)
-    volume._axes = axes
+    volume = _PlanesVolume(path, files, axes, checked_dtype(array.dtype, str(files[0])))
     # Ten thousand planes on a network drive take minutes to open: the rest is checked on reading.
     step = -(-len(files) // _CHECKED_AT_OPENING)
     for file in (*files[::step], files[-1]):
@@ -84,8 +89,9 @@ def _load(path: Path, *, voxels: bool = True) -> tuple[NDArray[Any], AxisMap]:
 
     Without ``voxels`` the array is empty and only its type counts.
     """
-    with tiff_complaints(), tifffile.TiffFile(path, is_ome=False) as tif:
+    with tiff_complaints() as complaints, tifffile.TiffFile(path, is_ome=False) as tif:
         series = tif.series[0]
+        refuse_complaints(str(path), complaints)
         letters = axis_letters(series)
         if "z" in letters or len(tif.pages) > 1:
             raise VolumeFormatError(
@@ -103,9 +109,9 @@ def _load(path: Path, *, voxels: bool = True) -> tuple[NDArray[Any], AxisMap]:
 
 
 def _refuse_other(path: Path, dtype: np.dtype[Any], axes: AxisMap, volume: _PlanesVolume) -> None:
-    if axes.shape != volume._axes.shape or dtype.newbyteorder("=") != volume.dtype:
+    if axes.shape != volume._plane.shape or dtype.newbyteorder("=") != volume.dtype:
         channels, _, *plane = axes.shape
-        first_channels, _, *first_plane = volume._axes.shape
+        first_channels, _, *first_plane = volume._plane.shape
         raise VolumeFormatError(
             f"plane '{path}' is {plane} with {channels} channel(s) of {dtype}, but the first "
             f"plane of '{volume.source}' is {first_plane} with {first_channels} of "

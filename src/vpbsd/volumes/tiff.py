@@ -30,26 +30,39 @@ from vpbsd.volumes.mapped import MappedVolume
 from vpbsd.volumes.units import voxel_size_from
 from vpbsd.volumes.volume import Volume, checked_dtype, damaged
 
-__all__ = ["axis_letters", "map_contiguous", "open_tiff", "tiff_complaints"]
+__all__ = ["axis_letters", "map_contiguous", "open_tiff", "refuse_complaints", "tiff_complaints"]
 
 _log = logging.getLogger(__name__)
 
-# tifffile says these in its log only, and goes on with the pages that it could find.
-_TRUNCATED = re.compile(r"invalid page offset|corrupt|failed to reshape|failed to read")
+# tifffile says these in its log only, and goes on with the pages and tags that it could find:
+# without its description an OME-TIFF would pass for a plain stack. Tags other than description,
+# resolution and the places of strips and tiles may be broken.
+_TRUNCATED = re.compile(
+    r"invalid page offset|corrupt|failed to reshape|failed to read"
+    r"|TiffTag (270|273|279|282|283|324|325) .*invalid value offset"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a series lies in its file; ``offset`` is None unless it is one uncompressed run."""
+
+    series: int
+    offset: int | None
+    dtype: np.dtype[Any]
 
 
 class _TiffVolume(MappedVolume):
-    _series: int
-    _offset: int | None
-    _file_dtype: np.dtype[Any]
+    def __init__(self, path: Path, axes: AxisMap, size: VoxelSize | None, place: _Place) -> None:
+        super().__init__(path, axes, place.dtype, size)
+        self._place = place
 
     def _stored(self) -> Stored:
-        if self._offset is not None:
-            return map_contiguous(
-                self.path, self._offset, self._file_dtype, self._axes.stored_shape
-            )
+        place = self._place
+        if place.offset is not None:
+            return map_contiguous(self.path, place.offset, place.dtype, self._axes.stored_shape)
         if self._handle is None:
-            self._handle = _OpenSeries.of(self.path, self._series)
+            self._handle = _OpenSeries.of(self.path, place.series)
         pages: Stored = self._handle.array
         return pages
 
@@ -63,8 +76,9 @@ class _OpenSeries:
 
     @classmethod
     def of(cls, path: Path, series: int) -> _OpenSeries:
-        file = tifffile.TiffFile(path)
-        return cls(file, zarr.open(file.series[series].aszarr(), mode="r"))
+        with tiff_complaints():
+            file = tifffile.TiffFile(path)
+            return cls(file, zarr.open(file.series[series].aszarr(), mode="r"))
 
     def close(self) -> None:
         self.file.close()
@@ -101,12 +115,10 @@ def open_tiff(path: Path, key: str | None) -> Volume:
         dtype = checked_dtype(series.dtype, source)
         axes = AxisMap.of(axis_letters(series), series.shape, source)
         voxel_size = _voxel_size(tif, number)
-        file_dtype = np.dtype(dtype).newbyteorder(tif.byteorder)
+        place = _Place(number, offset, dtype.newbyteorder(tif.byteorder))
     if offset is not None:
         _refuse_short(path, offset + math.prod(axes.stored_shape) * dtype.itemsize)
-    volume = _TiffVolume(path, axes, dtype, voxel_size)
-    volume._series, volume._offset, volume._file_dtype = number, offset, file_dtype
-    return volume
+    return _TiffVolume(path, axes, voxel_size, place)
 
 
 def _series_number(tif: tifffile.TiffFile, source: str, key: str | None) -> int:

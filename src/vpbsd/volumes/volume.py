@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import struct
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -31,6 +32,7 @@ READ_ERRORS: tuple[type[Exception], ...] = (
     IndexError,
     TypeError,
     OverflowError,
+    struct.error,
     zlib.error,
 )
 """What the format libraries raise on a truncated or damaged file."""

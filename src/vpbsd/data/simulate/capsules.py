@@ -101,23 +101,21 @@ def distance_to_capsules(
 
 
 def _round_up(size: Ints) -> Ints:
-    grown = _BOX_EDGES[np.minimum(np.searchsorted(_BOX_EDGES, size), len(_BOX_EDGES) - 1)]
-    return np.maximum(grown, size)
+    grown: Ints = _BOX_EDGES[np.minimum(np.searchsorted(_BOX_EDGES, size), len(_BOX_EDGES) - 1)]
+    wide: Ints = np.maximum(grown, size)
+    return wide
 
 
-def _groups(box: Ints) -> Iterator[tuple[tuple[int, int, int], Ints]]:
+def _groups(box: Ints) -> Iterator[tuple[list[int], Ints]]:
     if len(box) == 0:
         return
     kinds, member = np.unique(box, axis=0, return_inverse=True)
     order = np.argsort(member.ravel(), kind="stable")
     bounds = np.cumsum(np.bincount(member.ravel()))[:-1]
-    for (z, y, x), members in zip(kinds.tolist(), np.split(order, bounds), strict=True):
-        yield (z, y, x), members
+    yield from zip(kinds.tolist(), np.split(order, bounds), strict=True)
 
 
-def _evaluate(
-    grid: Grid, capsules: Capsules, which: Ints, low: Ints, edges: tuple[int, int, int]
-) -> Floats:
+def _evaluate(grid: Grid, capsules: Capsules, which: Ints, low: Ints, edges: list[int]) -> Floats:
     """Return (n, z, y, x) signed distances of n capsules in boxes of one size."""
     along = (capsules.b_um[which] - capsules.a_um[which]).astype(np.float32)
     length2 = np.maximum((along**2).sum(axis=1), 1e-12)[:, None, None, None]
@@ -134,7 +132,7 @@ def _evaluate(
     dot = (z * dz + y * dy) + x * dx
     t = dot / length2
     np.clip(t, 0.0, 1.0, out=t)
-    signed = (z * z + y * y) + x * x
+    signed: Floats = (z * z + y * y) + x * x
     dot *= 2.0
     dot -= t * length2
     dot *= t

@@ -68,4 +68,5 @@ def random_waves(
     direction = rng.normal(0.0, 2 * np.pi / (wavelength_um * np.sqrt(3)), (3, waves))
     phase = rng.uniform(0.0, 2 * np.pi, waves)
     value: NDArray[np.float64] = np.cos(positions_um @ direction + phase).sum(axis=1)
-    return value * np.sqrt(2.0 / waves)
+    value *= np.sqrt(2.0 / waves)
+    return value

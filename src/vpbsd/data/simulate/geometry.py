@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from vpbsd.data.simulate.raster import Parts, Raster, occupancy
 from vpbsd.errors import DataError
-from vpbsd.geometry import Triplet, VoxelSize
+from vpbsd.geometry import Box, Triplet, VoxelSize
+from vpbsd.volumes import open_volume
 
 __all__ = ["LabelGeometry", "read_label"]
 
@@ -24,23 +25,28 @@ Floats = NDArray[np.float32]
 _PART_VOXELS = 4  # edge of the blocks that share one brightness
 
 
-def read_label(path: Path, voxel_size: VoxelSize) -> LabelGeometry:
-    """Read a label volume (values above 0 are vessel) from a TIFF or ``.npy`` file.
+def read_label(path: Path, voxel_size: VoxelSize | None, fallback: VoxelSize) -> LabelGeometry:
+    """Read a label volume (values above 0 are vessel) in any format that vpbsd opens.
+
+    Parameters
+    ----------
+    path
+        The label.
+    voxel_size
+        Overrides what the file states.
+    fallback
+        Used where neither states it.
 
     Raises
     ------
     DataError
-        If the file cannot be read or does not hold one (z, y, x) volume.
+        If the file cannot be read, has several channels, or holds no or only vessel.
     """
-    import tifffile
-
-    try:
-        label = np.load(path) if path.suffix == ".npy" else tifffile.imread(path)
-    except (OSError, ValueError, tifffile.TiffFileError) as error:
-        raise DataError(
-            f"cannot read the label volume {path} ({error}); simulate.geometry takes TIFF or .npy"
-        ) from error
-    return LabelGeometry.of(label, voxel_size)
+    with open_volume(path, voxel_size_um=voxel_size) as volume:
+        if volume.channels != 1:
+            raise DataError(f"{path} has {volume.channels} channels; a label volume has one")
+        label = volume.read(Box.whole(volume.shape_zyx))[0]
+        return LabelGeometry.of(label, volume.voxel_size_um or fallback)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,16 +122,27 @@ class LabelGeometry:
         margin = np.float32(0.75 * max(voxel_size.zyx_um))
         part[distance_um > margin] = -1
         depth = np.maximum(-_block_minimum(distance_um), np.float32(0.5 * width))
-        centre = np.stack(np.meshgrid(
-            *((np.arange(b) + 0.5) * _PART_VOXELS * v
-              for b, v in zip(blocks, voxel_size.zyx_um, strict=True)), indexing="ij"), axis=-1)
+        centre = np.stack(
+            np.meshgrid(
+                *(
+                    (np.arange(b) + 0.5) * _PART_VOXELS * v
+                    for b, v in zip(blocks, voxel_size.zyx_um, strict=True)
+                ),
+                indexing="ij",
+            ),
+            axis=-1,
+        )
         parts = Parts(
-            centre.reshape(-1, 3).astype(np.float32), depth.ravel(),
+            centre.reshape(-1, 3).astype(np.float32),
+            depth.ravel(),
             np.zeros(depth.size, np.int64),
         )
         return Raster(
-            (distance_um < 0).astype(np.uint8), occupancy(distance_um, width),
-            np.minimum(distance_um, margin), part, parts,
+            (distance_um < 0).astype(np.uint8),
+            occupancy(distance_um, width),
+            np.minimum(distance_um, margin),
+            part,
+            parts,
         )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from vpbsd.data.simulate.chains import join_chains
 from vpbsd.data.simulate.mesh import Mesh, Tubes, capillary_mesh, curve_edges
 from vpbsd.data.simulate.network import VesselKind, VesselNetwork
 from vpbsd.data.simulate.trees import Tree, TreeSettings, grow_tree
@@ -16,6 +17,9 @@ from vpbsd.data.simulate.trees import Tree, TreeSettings, grow_tree
 __all__ = ["GrowSettings", "grow_network", "sample_growth"]
 
 Floats = NDArray[np.float64]
+
+_STEP_UM = 4.0  # between points of a capillary
+_SMOOTH_POINTS = 2.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class GrowSettings:
     stretch
         (z, y, x) factors; capillaries run mainly along axes above 1.
     mean_degree
-        Capillaries that meet in a node, on average.
+        Edges per node of the mesh before pieces are joined: lower makes longer capillaries.
     bulge
         Relative variation of the radius along a vessel.
     deep_radii_um
@@ -53,7 +57,7 @@ class GrowSettings:
     radius_spread: float = 0.15
     tortuosity: float = 0.08
     stretch: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    mean_degree: float = 3.0
+    mean_degree: float = 2.7
     bulge: float = 0.12
     deep_radii_um: tuple[float, ...] = (9.0, 11.0)
     flat_radii_um: tuple[float, ...] = ()
@@ -73,13 +77,19 @@ def sample_growth(rng: np.random.Generator, extent_um: Sequence[float]) -> GrowS
     odds = [0.15, 0.1, 0.55, 0.12, 0.08] if shallow else [0.32, 0.18, 0.15, 0.27, 0.08]
     style = str(rng.choice(["cortex", "bed", "surface", "wide", "sparse"], p=odds))
     spacing = {
-        "cortex": _log_uniform(rng, 20, 60), "bed": _log_uniform(rng, 18, 55),
-        "surface": _log_uniform(rng, 25, 100), "wide": _log_uniform(rng, 24, 60),
+        "cortex": _log_uniform(rng, 20, 60),
+        "bed": _log_uniform(rng, 18, 55),
+        "surface": _log_uniform(rng, 25, 100),
+        "wide": _log_uniform(rng, 24, 60),
         "sparse": _log_uniform(rng, 60, 110),
     }[style]
     thickness = rng.uniform(0.14, 0.27) if style == "wide" else rng.uniform(0.06, 0.17)
-    deep = {"cortex": rng.integers(1, 4), "wide": rng.integers(0, 3),
-            "surface": rng.integers(0, 2), "sparse": rng.integers(0, 3)}.get(style, 0)
+    deep = {
+        "cortex": rng.integers(1, 4),
+        "wide": rng.integers(0, 3),
+        "surface": rng.integers(0, 2),
+        "sparse": rng.integers(0, 3),
+    }.get(style, 0)
     flat = int(rng.integers(1, 4)) if style == "surface" else int(rng.random() < 0.12)
     share = rng.uniform(0.1, 0.5) / np.sqrt(max(flat, 1))
     direction = rng.uniform(-0.5, 0.5, 3) * (rng.random() < 0.6)
@@ -90,8 +100,8 @@ def sample_growth(rng: np.random.Generator, extent_um: Sequence[float]) -> GrowS
         radius_spread=float(rng.uniform(0.05, 0.35)),
         tortuosity=float(rng.uniform(0.03, 0.16)),
         stretch=(float(stretch_z), float(stretch_y), float(stretch_x)),
-        mean_degree=float(rng.uniform(2.7, 3.5)),
-        bulge=float(rng.uniform(0.04, 0.2)),
+        mean_degree=float(rng.uniform(2.4, 3.2)),
+        bulge=float(rng.uniform(0.03, 0.14)),
         deep_radii_um=tuple(_log_uniform(rng, 6, 22) for _ in range(deep)),
         flat_radii_um=tuple(
             float(np.clip(width * share * rng.uniform(0.6, 1.4) / 2, 8, 60)) for _ in range(flat)
@@ -117,12 +127,15 @@ def grow_network(
     mesh = Mesh(np.zeros((0, 3)), np.zeros((0, 2), np.int64))
     if np.isfinite(settings.spacing_um):
         mesh = capillary_mesh(
-            extent, rng, spacing_um=settings.spacing_um, stretch=np.array(settings.stretch),
+            extent,
+            rng,
+            spacing_um=settings.spacing_um,
+            stretch=np.array(settings.stretch),
             mean_degree=settings.mean_degree,
         )
     trees = [_tree(extent, rng, settings, r, flat=False) for r in settings.deep_radii_um]
     trees += [_tree(extent, rng, settings, r, flat=True) for r in settings.flat_radii_um]
-    return _assemble(mesh, trees, rng, settings)
+    return join_chains(_assemble(mesh, trees, rng, settings), _SMOOTH_POINTS)
 
 
 def _tree(
@@ -177,7 +190,9 @@ def _assemble(
     tubes = _capillary_tubes(
         Mesh(all_nodes, thin_edges), np.array(link_radii), len(mesh.edges), rng, settings
     )
-    pieces = np.split(np.arange(len(tubes.points_um)), tubes.offsets[1:-1]) if len(thin_edges) else []
+    pieces = (
+        np.split(np.arange(len(tubes.points_um)), tubes.offsets[1:-1]) if len(thin_edges) else []
+    )
     limits = (settings.least_radius_um, settings.greatest_radius_um)
     return VesselNetwork.from_curves(
         all_nodes,
@@ -189,7 +204,10 @@ def _assemble(
 
 
 def _capillary_tubes(
-    mesh: Mesh, link_radii: Floats, linked_from: int, rng: np.random.Generator,
+    mesh: Mesh,
+    link_radii: Floats,
+    linked_from: int,
+    rng: np.random.Generator,
     settings: GrowSettings,
 ) -> Tubes:
     middle = settings.capillary_radius_um * np.exp(
@@ -200,6 +218,11 @@ def _capillary_tubes(
     ends = (total / np.maximum(degree, 1))[mesh.edges]
     ends[linked_from:, 0] = link_radii
     return curve_edges(
-        mesh, ends, middle, rng, tortuosity=settings.tortuosity, bulge=settings.bulge,
-        step_um=4.0,
+        mesh,
+        ends,
+        middle,
+        rng,
+        tortuosity=settings.tortuosity,
+        bulge=settings.bulge,
+        step_um=_STEP_UM,
     )

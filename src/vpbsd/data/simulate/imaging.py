@@ -65,12 +65,14 @@ def _dye(raster: Raster, scope: Microscope, pixel_um: float, rng: np.random.Gene
     radius = np.maximum(parts.radius_um, 1e-3)
     median = float(np.median(radius[seen > 0])) if (seen > 0).any() else float(np.median(radius))
     vessel = rng.normal(0.0, scope.vessel_spread, int(parts.vessel.max()) + 1)[parts.vessel]
-    along = scope.fading * random_waves(parts.position_um, scope.fading_um, rng)
+    # Brightness varies slowly against the width, or thick vessels would show bands.
+    calm = np.minimum(1.0, (scope.fading_um / (6 * radius)) ** 2)
+    along = scope.fading * calm * random_waves(parts.position_um, scope.fading_um, rng)
     level = scope.contrast * np.exp(vessel + along) * (radius / median) ** scope.size_exponent
     level = np.clip(level, scope.dimmest, max(scope.brightest, scope.dimmest))
     if scope.gaps > 0:
         waves = random_waves(parts.position_um, 0.4 * scope.fading_um, rng)
-        dark = waves > np.quantile(waves, 1 - scope.gaps)
+        dark = (waves > np.quantile(waves, 1 - scope.gaps)) & (radius < 2 * median)
         level = np.where(dark, 0.15 * level, level)
     # A Gaussian of deviation s keeps 1 - exp(-r²/2s²) of the middle of a cylinder of radius r.
     width = np.minimum((1 - scope.dye_share) * radius, 1.2 * pixel_um)
@@ -118,7 +120,8 @@ def _distance_to_plane(
         for n, v, h, c in zip(shape, voxel_size.zyx_um, half, normal, strict=True)
     )
     shift = np.float32(rng.uniform(0.1, 0.9) * half[1])
-    return z[:, None, None] + y[:, None] + x + shift
+    distance: Floats = z[:, None, None] + y[:, None] + x + shift
+    return distance
 
 
 def _illuminate(
@@ -158,7 +161,8 @@ def _stripes(
     low = index.astype(np.int64)
     part = (index - low).astype(np.float32)
     pattern = lines[:, low] * (1 - part) + lines[:, low + 1] * part
-    return np.maximum(1 + np.float32(scope.stripes) * pattern, np.float32(0.3))
+    factor: Floats = np.maximum(1 + np.float32(scope.stripes) * pattern, np.float32(0.3))
+    return factor
 
 
 def _detect(
@@ -192,4 +196,4 @@ def _detect(
     counts *= np.float32(scope.white * limit)
     np.rint(counts, out=counts)
     np.clip(counts, 0, limit, out=counts)
-    return counts.astype(np.uint8 if scope.bits == 8 else np.uint16)
+    return counts.astype(np.uint8) if scope.bits == 8 else counts.astype(np.uint16)

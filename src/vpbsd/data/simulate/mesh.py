@@ -22,7 +22,7 @@ __all__ = ["Mesh", "Tubes", "capillary_mesh", "curve_edges"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_POINT_SPACING = 2.1
+_POINT_SPACING = 1.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +76,13 @@ def capillary_mesh(
     edges = _ridge_edges(cells.ridge_vertices)
     inside = ((nodes >= low) & (nodes <= high)).all(axis=1)
     edges = edges[inside[edges].all(axis=1)]
-    nodes, edges = _contract(nodes, edges, 0.3 * spacing_um)
+    nodes, edges = _contract(nodes, edges, 0.2 * spacing_um)
     if len(edges) == 0:
         return Mesh(np.zeros((0, 3)), np.zeros((0, 2), np.int64))
     edges = _thin(len(nodes), edges, mean_degree, rng)
     edges = _prune_dead_ends(nodes, edges, extent_um)
-    return Mesh(*_largest_part(nodes, edges))
+    nodes, edges = _largest_part(nodes, edges)
+    return Mesh(_relax(nodes, edges), edges)
 
 
 def _ridge_edges(ridges: list[list[int]]) -> Ints:
@@ -102,23 +103,45 @@ def _contract(nodes: Floats, edges: Ints, shortest_um: float) -> tuple[Floats, I
 
 
 def _thin(count: int, edges: Ints, mean_degree: float, rng: np.random.Generator) -> Ints:
-    """Drop random edges outside a random spanning tree until the mean degree is reached."""
+    """Drop random edges until the mean degree is reached; leave no dead end, break nothing off."""
     weight = rng.uniform(1.0, 2.0, len(edges))
     graph = coo_array((weight, (edges[:, 0], edges[:, 1])), shape=(count, count)).tocsr()
     tree = minimum_spanning_tree(graph).tocoo()
     key = np.minimum(tree.row, tree.col) * count + np.maximum(tree.row, tree.col)
     spare = np.flatnonzero(~np.isin(edges[:, 0] * count + edges[:, 1], key))
-    used = len(np.unique(edges))
-    surplus = int(np.clip(len(edges) - mean_degree * used / 2, 0, len(spare)))
-    dropped = rng.permutation(spare)[:surplus]
+    degree = np.bincount(edges.ravel(), minlength=count).tolist()
+    surplus = len(edges) - mean_degree * len(np.unique(edges)) / 2
+    ends = edges.tolist()
+    dropped: list[int] = []
+    for edge in rng.permutation(spare).tolist():
+        if len(dropped) >= surplus:
+            break
+        a, b = ends[edge]
+        if degree[a] > 2 and degree[b] > 2:
+            degree[a] -= 1
+            degree[b] -= 1
+            dropped.append(edge)
     return np.delete(edges, dropped, axis=0)
+
+
+def _relax(nodes: Floats, edges: Ints, rounds: int = 2) -> Floats:
+    """Move nodes half way to the middle of their neighbours: straightens, and flattens forks."""
+    degree = np.maximum(np.bincount(edges.ravel(), minlength=len(nodes)), 1)[:, None]
+    movable = degree[:, 0] > 1
+    for _ in range(rounds):
+        total = np.zeros_like(nodes)
+        np.add.at(total, edges[:, 0], nodes[edges[:, 1]])
+        np.add.at(total, edges[:, 1], nodes[edges[:, 0]])
+        nodes = np.where(movable[:, None], 0.5 * nodes + 0.5 * total / degree, nodes)
+    return nodes
 
 
 def _prune_dead_ends(nodes: Floats, edges: Ints, extent_um: Floats) -> Ints:
     inside = ((nodes >= 0) & (nodes <= extent_um)).all(axis=1)
     while len(edges):
         degree = np.bincount(edges.ravel(), minlength=len(nodes))
-        dead = ((degree[edges] == 1) & inside[edges]).any(axis=1)
+        tips = (degree == 1) & inside
+        dead = tips[edges[:, 0]] | tips[edges[:, 1]]
         if not dead.any():
             break
         edges = edges[~dead]
@@ -185,7 +208,8 @@ def curve_edges(
         swing = rng.normal(0.0, tortuosity / wave, (len(length), 3)) * length[:, None]
         swing -= (swing * unit).sum(axis=1, keepdims=True) * unit
         points += np.sin(np.pi * wave * t)[:, None] * swing[edge]
-        wobble += rng.normal(0.0, bulge / 2, len(length))[edge] * np.sin(np.pi * wave * t)
+        swell = rng.normal(0.0, bulge / wave**0.5, len(length))
+        wobble += swell[edge] * np.sin(np.pi * wave * t)
     blend = np.sin(np.pi * t) ** 2
     ends = end_radii_um[edge, 0] * (1 - t) + end_radii_um[edge, 1] * t
     radii = (ends * (1 - blend) + middle_radius_um[edge] * blend) * np.exp(wobble)

@@ -155,7 +155,7 @@ def sample_microscope(rng: np.random.Generator, voxel_size: VoxelSize) -> Micros
         "gaps": _sometimes(rng, 0.2, 0.02, 0.08),
         "dye_share": _uniform(rng, 0.65, 1.0),
         "haze_um": pixel * _log_uniform(rng, 20, 100),
-        "mottle": _sometimes(rng, 0.5, 0.01, 0.08),
+        "mottle": _sometimes(rng, 0.4, 0.01, 0.05),
         "glow_um": pixel * _log_uniform(rng, 6, 30),
         "illumination": _uniform(rng, 0.0, 0.2),
         "tile_step": _sometimes(rng, 0.15, 0.03, 0.15),
@@ -174,7 +174,7 @@ def _light_sheet(rng: np.random.Generator, plane: float, pixel: float) -> dict[s
     contrast = _log_uniform(rng, 0.35, 4.0)
     return {
         "psf_yx_um": pixel * blur,
-        "psf_z_um": min(plane * _uniform(rng, 0.4, 1.2), pixel * 5) * max(blur, 0.8),
+        "psf_z_um": min(plane * _uniform(rng, 0.5, 1.6), pixel * 4) * float(np.sqrt(blur)),
         "contrast": contrast,
         "size_exponent": _uniform(rng, 0.0, 2.2),
         "dimmest": _uniform(rng, 0.12, 0.3) * min(contrast, 1.5),
@@ -182,7 +182,7 @@ def _light_sheet(rng: np.random.Generator, plane: float, pixel: float) -> dict[s
         "vessel_spread": _uniform(rng, 0.05, 0.6),
         "hollow": _sometimes(rng, 0.15, 0.3, 0.8),
         "depth_loss": float(rng.normal(0.0, 0.25)),
-        "haze": _uniform(rng, 0.02, 0.2),
+        "haze": _uniform(rng, 0.02, 0.12) * min(1.0, 0.5 + contrast),
         "glow": _uniform(rng, 0.05, 0.6),
         "edge": _sometimes(rng, 0.15, 0.3, 0.8, otherwise=1.0),
         "stripes": _sometimes(rng, 0.35, 0.01, 0.1),

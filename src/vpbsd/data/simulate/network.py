@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -96,8 +97,10 @@ class VesselNetwork:
     ) -> VesselNetwork:
         """Build from one (P, 3) curve and one (P,) radius array per edge; µm, (z, y, x)."""
         curves = [np.asarray(c, float).reshape(-1, 3) for c in curves_um]
-        radii = [np.broadcast_to(np.asarray(r, float), (len(c),))
-                 for r, c in zip(radii_um, curves, strict=True)]
+        radii = [
+            np.broadcast_to(np.asarray(r, float), (len(c),))
+            for r, c in zip(radii_um, curves, strict=True)
+        ]
         kind = np.full(len(curves), VesselKind.CAPILLARY) if kinds is None else np.asarray(kinds)
         return cls(
             nodes_um=np.asarray(nodes_um, float).reshape(-1, 3),
@@ -133,7 +136,8 @@ class VesselNetwork:
         """(E,) length of each curve: the sum of its straight pieces."""
         start = self.segment_start
         step = np.linalg.norm(self.points_um[start + 1] - self.points_um[start], axis=1)
-        return np.bincount(self.point_edge[start], step, minlength=len(self.edges))
+        length = np.bincount(self.point_edge[start], step, minlength=len(self.edges))
+        return length.astype(np.float64)
 
     @property
     def length_um(self) -> float:
@@ -153,7 +157,8 @@ class VesselNetwork:
     @cached_property
     def degrees(self) -> Ints:
         """(N,) number of edge ends at each node."""
-        return np.bincount(self.edges.ravel(), minlength=len(self.nodes_um))
+        ends = np.bincount(self.edges.ravel(), minlength=len(self.nodes_um))
+        return ends.astype(np.int64)
 
     def mapped(self, scale: ArrayLike, shift_um: ArrayLike, swap_yx: bool = False) -> VesselNetwork:
         """Return the network with positions swapped in y and x, then times ``scale`` + shift.
@@ -163,11 +168,17 @@ class VesselNetwork:
         order = [0, 2, 1] if swap_yx else [0, 1, 2]
 
         def move(positions: Floats) -> Floats:
-            return positions[:, order] * np.asarray(scale, float) + np.asarray(shift_um, float)
+            moved: Floats = positions[:, order] * np.asarray(scale, float)
+            moved += np.asarray(shift_um, float)
+            return moved
 
         return VesselNetwork(
-            move(self.nodes_um), self.edges, self.kinds, self.offsets,
-            move(self.points_um), self.radii_um,
+            move(self.nodes_um),
+            self.edges,
+            self.kinds,
+            self.offsets,
+            move(self.points_um),
+            self.radii_um,
         )
 
     def to_tables(self) -> tuple[dict[str, NDArray[np.generic]], dict[str, NDArray[np.generic]]]:
@@ -176,7 +187,10 @@ class VesselNetwork:
         start = self.offsets[:-1]
         sizes = np.diff(self.offsets)
         nodes: dict[str, NDArray[np.generic]] = {
-            "node": np.arange(len(self.nodes_um)), "z_um": z, "y_um": y, "x_um": x,
+            "node": np.arange(len(self.nodes_um)),
+            "z_um": z,
+            "y_um": y,
+            "x_um": x,
             "degree": self.degrees,
         }
         mean = np.add.reduceat(self.radii_um, start) / sizes if len(sizes) else np.zeros(0)
@@ -194,8 +208,13 @@ class VesselNetwork:
         """Write all arrays to an ``.npz`` file."""
         with Path(path).open("wb") as file:
             np.savez_compressed(
-                file, nodes_um=self.nodes_um, edges=self.edges, kinds=self.kinds,
-                offsets=self.offsets, points_um=self.points_um, radii_um=self.radii_um,
+                file,
+                nodes_um=self.nodes_um,
+                edges=self.edges,
+                kinds=self.kinds,
+                offsets=self.offsets,
+                points_um=self.points_um,
+                radii_um=self.radii_um,
             )
 
     @classmethod
@@ -208,9 +227,10 @@ class VesselNetwork:
             If the file is missing, truncated or not a vessel network.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # Opened here, since NumPy leaves a file that is no archive open.
+            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 return cls(**{name: file[name] for name in cls.__dataclass_fields__})
-        except (OSError, KeyError, ValueError, EOFError) as error:
+        except (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
             raise DataError(
                 f"{path} is not a readable vessel network ({error}); expected an .npz file "
                 "written by VesselNetwork.save"

@@ -40,7 +40,7 @@ class SimulatedVolume:
         The vessels in micrometres from the centre of voxel (0, 0, 0), cut at the faces of the
         field; None where real geometry was imaged.
     voxel_size_um
-        (z, y, x) in micrometres.
+        Voxel size, after zoom.
     microscope
         The instrument.
     """
@@ -49,7 +49,7 @@ class SimulatedVolume:
     mask: NDArray[np.uint8]
     occupancy: NDArray[np.float32]
     network: VesselNetwork | None
-    voxel_size_um: tuple[float, float, float]
+    voxel_size_um: VoxelSize
     microscope: Microscope
 
 
@@ -94,7 +94,7 @@ class SimulatedVolumes:
         microscope = sample_microscope(rng, voxel_size)
         counts = image(raster, microscope, voxel_size, rng)
         return SimulatedVolume(
-            counts, raster.mask, raster.occupancy, network, voxel_size.zyx_um, microscope
+            counts, raster.mask, raster.occupancy, network, voxel_size, microscope
         )
 
     def _zooms(self, anatomy: int) -> tuple[float, float]:
@@ -143,11 +143,12 @@ class SimulatedVolumes:
 
     def _label(self, which: int) -> LabelGeometry:
         if which not in self._labels:
-            sizes = self.config.geometry_voxel_size_um or (self.config.voxel_size_um,) * len(
-                self.config.geometry
+            sizes = self.config.geometry_voxel_size_um
+            self._labels[which] = read_label(
+                self.config.geometry[which],
+                VoxelSize.of(sizes[which]) if sizes else None,
+                VoxelSize.of(self.config.voxel_size_um),
             )
-            path = self.config.geometry[which]
-            self._labels[which] = read_label(path, VoxelSize.of(sizes[which]))
         return self._labels[which]
 
 

@@ -98,9 +98,7 @@ def grow_tree(
     return tree
 
 
-def _grow_edge(
-    tree: Tree, bud: _Bud, rng: np.random.Generator, settings: TreeSettings
-) -> Floats:
+def _grow_edge(tree: Tree, bud: _Bud, rng: np.random.Generator, settings: TreeSettings) -> Floats:
     """Append one edge that starts at the bud; return the direction at its end."""
     radius = bud.radius_um
     length = max(15.0, radius * settings.piece_radii * rng.uniform(0.5, 1.5))
@@ -114,9 +112,7 @@ def _grow_edge(
     start = tree.nodes_um[bud.node]
     curve = np.concatenate([start[None], start + np.cumsum(headings * (length / steps), axis=0)])
     t = np.linspace(0.0, 1.0, steps + 1)
-    wobble = sum(
-        rng.normal(0.0, settings.bulge / k) * np.sin(np.pi * k * t) for k in (1, 2, 3)
-    )
+    wobble = sum(rng.normal(0.0, settings.bulge / k) * np.sin(np.pi * k * t) for k in (1, 2, 3))
     tree.nodes_um.append(curve[-1])
     tree.edges.append((bud.node, len(tree.nodes_um) - 1))
     tree.curves_um.append(curve)

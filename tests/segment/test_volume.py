@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from vpbsd.blockwise import projected_peak_bytes
+from vpbsd.errors import (
+    BlocksFailedError,
+    ConfigError,
+    DataError,
+    IntensityError,
+    OutputError,
+    VolumeFormatError,
+    VoxelSizeUnknownError,
+)
+from vpbsd.geometry import Box, VoxelSize
+from vpbsd.segment import (
+    SegmentOptions,
+    SelectedChannels,
+    TorchRuntime,
+    plan_volume,
+    predict_volume,
+    probability,
+    probability_path,
+    segment_volume,
+)
+from vpbsd.volumes import ArrayVolume, IntensityScale, Volume, open_volume, read_attributes
+
+SIZE = VoxelSize(3.0, 1.5, 1.5)
+QUIET = SegmentOptions(precision="fp32", device="cpu", progress=False)
+
+
+def options(**changes: Any) -> SegmentOptions:
+    return SegmentOptions(precision="fp32", device="cpu", progress=False, **changes)
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(3).gamma(2.0, 50.0, (21, 30, 17)).astype(np.uint16)
+
+
+@pytest.fixture
+def volume(image: np.ndarray) -> ArrayVolume:
+    return ArrayVolume(image, SIZE)
+
+
+def test_mask_and_probability_on_disk(
+    tmp_path: Path, volume: ArrayVolume, small_net: type, small_model: Callable[..., Any]
+) -> None:
+    model = small_model(small_net(), threshold=0.55)
+    out = tmp_path / "brain.ome.zarr"
+    report = segment_volume(
+        volume,
+        model,
+        out,
+        options(probability=True, block_voxels=(8, 16, 8), command="vpbsd segment x"),
+    )
+    expected = predict_volume(volume, TorchRuntime(model.net))
+    mask = zarr.open_array(out / "0", mode="r")[:]
+    levels = zarr.open_array(tmp_path / "brain_probability.ome.zarr" / "0", mode="r")[:]
+    np.testing.assert_array_equal(mask, expected >= 0.55)
+    assert mask.dtype == levels.dtype == np.uint8
+    # Rounding to 255 steps is off by half a step at most.
+    assert np.abs(levels / 255 - expected).max() <= 0.5 / 255 + 1e-6
+    assert 0.05 < report.foreground_share < 0.95
+    assert report.foreground_share == mask.mean()
+    # 3 x 2 x 3 blocks cover 21 x 30 x 17 voxels.
+    assert (report.blocks, report.shape_zyx, report.threshold) == (18, (21, 30, 17), 0.55)
+    assert report.warning is None
+    assert json.loads(json.dumps(report.to_dict()))["mask"] == str(out)
+    with open_volume(out) as written:
+        assert written.require_voxel_size() == SIZE
+
+
+def test_provenance_says_how_the_mask_came_about(
+    tmp_path: Path, volume: ArrayVolume, small_net: type, small_model: Callable[..., Any]
+) -> None:
+    out = tmp_path / "mask.ome.zarr"
+    segment_volume(
+        volume, small_model(small_net()), out, options(command="vpbsd segment brain.tif")
+    )
+    about = read_attributes(out)
+    assert about["kind"] == "mask"
+    assert about["model"] == {"kind": "student", "fingerprint": "weights-1"}
+    assert about["input"]["fingerprint"] == volume.fingerprint()
+    assert about["threshold"] == 0.5
+    assert about["precision"] == "fp32"
+    assert about["voxel_size_um"] == [3.0, 1.5, 1.5]
+    assert about["blocks"]["halo"] == [4, 4, 4]
+    assert about["provenance"]["command"] == "vpbsd segment brain.tif"
+    assert about["provenance"]["machine"]["cores"] >= 1
+    scale = IntensityScale.from_dict(about["intensity"])
+    assert scale.centre[0] == pytest.approx(84, abs=10)  # median of a gamma(2) is 1.68 * 50
+
+
+def test_threshold_is_inclusive_and_can_be_given(
+    tmp_path: Path, volume: ArrayVolume, constant_net: type, small_model: Callable[..., Any]
+) -> None:
+    half = small_model(constant_net(0.0), threshold=0.5)  # sigmoid(0) = 0.5 exactly
+    assert segment_volume(volume, half, tmp_path / "a.zarr", QUIET).foreground_share == 1
+    higher = options(threshold=0.51)
+    assert segment_volume(volume, half, tmp_path / "b.zarr", higher).foreground_share == 0
+
+
+@pytest.mark.parametrize(
+    ("logit", "said"), [(-5.0, "no vessel at all"), (5.0, "nothing but vessel")]
+)
+def test_a_mask_of_one_value_is_warned_about(
+    tmp_path: Path,
+    volume: ArrayVolume,
+    constant_net: type,
+    small_model: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+    logit: float,
+    said: str,
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        report = segment_volume(
+            volume, small_model(constant_net(logit)), tmp_path / "m.zarr", QUIET
+        )
+    assert report.warning is not None
+    assert said in report.warning
+    assert said in caplog.text
+    assert (tmp_path / "m.zarr").is_dir()
+
+
+def test_dark_vessels(
+    tmp_path: Path, image: np.ndarray, small_net: type, small_model: Callable[..., Any]
+) -> None:
+    model = small_model(small_net())
+    bright, dark = tmp_path / "bright.zarr", tmp_path / "dark.zarr"
+    flipped = (1000 - image.astype(np.int32)).astype(np.float32)
+    segment_volume(ArrayVolume(image.astype(np.float32), SIZE), model, bright, QUIET)
+    segment_volume(ArrayVolume(flipped, SIZE), model, dark, options(invert=True))
+    masks = [zarr.open_array(p / "0", mode="r")[:] for p in (bright, dark)]
+    assert (masks[0] != masks[1]).mean() < 0.001
+    assert read_attributes(dark)["intensity"]["invert"] is True
+
+
+def test_channels_are_chosen_by_number(
+    tmp_path: Path, image: np.ndarray, small_net: type, small_model: Callable[..., Any]
+) -> None:
+    model = small_model(small_net())
+    # The unused channel is constant: it must not even be looked at.
+    pair = ArrayVolume(np.stack([np.zeros_like(image), image]), SIZE)
+    with pytest.raises(DataError, match=r"comes with 2 channel\(s\).*trained on 1; .*--channels"):
+        segment_volume(pair, model, tmp_path / "no.zarr", QUIET)
+    segment_volume(pair, model, tmp_path / "one.zarr", options(channels=(1,)))
+    segment_volume(ArrayVolume(image, SIZE), model, tmp_path / "alone.zarr", QUIET)
+    masks = [zarr.open_array(tmp_path / n / "0", mode="r")[:] for n in ("one.zarr", "alone.zarr")]
+    np.testing.assert_array_equal(*masks)
+    with pytest.raises(DataError, match=r"channels \[2\] were chosen"):
+        segment_volume(pair, model, tmp_path / "no.zarr", options(channels=(2,)))
+    swapped = SelectedChannels(pair, (1, 0))
+    np.testing.assert_array_equal(swapped.read(Box.whole(image.shape))[0], image)
+
+
+def test_existing_outputs_are_refused_and_kept(
+    tmp_path: Path, volume: ArrayVolume, small_net: type, small_model: Callable[..., Any]
+) -> None:
+    model, out = small_model(small_net()), tmp_path / "m.ome.zarr"
+    segment_volume(volume, model, out, QUIET)
+    with pytest.raises(OutputError, match="exists already; pass --overwrite"):
+        segment_volume(volume, model, out, QUIET)
+    # The mask is new, but its probability would replace another run's.
+    segment_volume(volume, model, tmp_path / "n_probability.ome.zarr", QUIET)
+    with pytest.raises(OutputError, match=r"n_probability.ome.zarr' exists"):
+        segment_volume(volume, model, tmp_path / "n.ome.zarr", options(probability=True))
+    segment_volume(volume, model, out, options(overwrite=True, threshold=0.9))
+    assert read_attributes(out)["threshold"] == 0.9
+    with pytest.raises(OutputError, match="is the input itself"):
+        segment_volume(out, model, out, options(overwrite=True))
+
+
+def test_what_cannot_work_is_refused_before_anything_is_written(
+    tmp_path: Path,
+    volume: ArrayVolume,
+    small_net: type,
+    small_model: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, out = small_model(small_net()), tmp_path / "m.zarr"
+    with pytest.raises(VoxelSizeUnknownError, match="--voxel-size"):
+        segment_volume(ArrayVolume(np.ones((4, 4, 4), np.uint8)), model, out, QUIET)
+    with pytest.raises(VolumeFormatError):
+        segment_volume(tmp_path / "missing.tif", model, out, QUIET)
+    with pytest.raises(OutputError, match="must end in"):
+        segment_volume(volume, model, tmp_path / "mask.tif", QUIET)
+    with pytest.raises(ConfigError, match="threshold is a probability"):
+        options(threshold=1.5)
+    with pytest.raises(ConfigError, match="multiple of the net's stride"):
+        segment_volume(volume, model, out, options(block_voxels=(7, 8, 8)))
+    monkeypatch.setattr("vpbsd.segment.predict.available_memory_bytes", lambda: 1000)
+    with pytest.raises(ConfigError, match="GiB of memory are free; choose smaller blocks"):
+        segment_volume(volume, model, out, QUIET)
+    monkeypatch.setattr("vpbsd.segment.volume.free_bytes", lambda _: 1000)
+    with pytest.raises(OutputError, match="GB are free; make room"):
+        segment_volume(volume, model, out, QUIET)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Spoilt(ArrayVolume):
+    """Gives an error, or NaN, where a box touches the last plane."""
+
+    spoil: Callable[[np.ndarray], np.ndarray]
+    armed = False
+
+    def _read(self, box: Box, channels: tuple[int, ...]) -> np.ndarray:
+        block = super()._read(box, channels)
+        return self.spoil(block) if self.armed and box.stop[0] == self.shape_zyx[0] else block
+
+
+def _nan(block: np.ndarray) -> np.ndarray:
+    block = block.copy()
+    block[0, -1, 0, 0] = np.nan
+    return block
+
+
+def _interrupt(_: np.ndarray) -> np.ndarray:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (_nan, IntensityError, r"2 of 6 blocks failed: 4 \(z\[16:21\].* are NaN or infinite"),
+        (_interrupt, KeyboardInterrupt, None),
+    ],
+)
+def test_a_broken_run_leaves_nothing_behind(
+    tmp_path: Path,
+    image: np.ndarray,
+    small_net: type,
+    small_model: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[np.ndarray], np.ndarray],
+    error: type[BaseException],
+    message: str | None,
+) -> None:
+    spoilt = Spoilt(image.astype(np.float32), SIZE)
+    spoilt.spoil = spoil
+
+    def start(*arguments: Any, **named: Any) -> Any:
+        spoilt.armed = True
+        return run(*arguments, **named)
+
+    import vpbsd.segment.volume as module
+
+    run = module.run_serial
+    monkeypatch.setattr(module, "run_serial", start)
+    with pytest.raises(error, match=message):
+        segment_volume(
+            spoilt,
+            small_model(small_net()),
+            tmp_path / "m.zarr",
+            options(block_voxels=(8, 16, 32), probability=True),
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failures_that_are_not_the_datas_keep_their_kind(
+    tmp_path: Path, volume: ArrayVolume, small_net: type, small_model: Callable[..., Any]
+) -> None:
+    class Failing(TorchRuntime):
+        def predict(self, block: Any) -> Any:
+            raise RuntimeError("out of memory")
+
+    net = small_net()
+    runtime = Failing(net)
+    runtime._bytes_per_voxel = 1.0
+    with pytest.raises(BlocksFailedError, match="RuntimeError: out of memory"):
+        segment_volume(volume, small_model(net), tmp_path / "m.zarr", QUIET, runtime=runtime)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("mask", "beside"),
+    [("a.ome.zarr", "a_probability.ome.zarr"), ("d/b.c.zarr", "d/b.c_probability.ome.zarr")],
+)
+def test_name_of_the_probability(mask: str, beside: str) -> None:
+    assert probability_path(Path(mask)) == Path(beside)
+
+
+class Ramp(Volume):
+    """A volume of any size that is computed when it is read."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__("ramp", (1, *shape), np.uint8, SIZE)
+
+    def _read(self, box: Box, channels: tuple[int, ...]) -> np.ndarray:
+        z, y, x = (np.arange(a, b) for a, b in zip(box.start, box.stop, strict=True))
+        return ((z[:, None, None] * 7 + y[:, None] * 5 + x * 3) % 251).astype(np.uint8)[None]
+
+
+class Halves:
+    """A runtime without torch, whose memory tracemalloc sees."""
+
+    stride = (8, 8, 8)
+    halo_voxels = (8, 8, 8)
+    channels = 1
+    bytes_per_voxel = 16.0
+
+    def predict(self, block: np.ndarray) -> np.ndarray:
+        return (block[0] > 0).astype(np.float32)
+
+
+def test_memory_is_that_of_a_block_whatever_the_volume(
+    tmp_path: Path,
+    small_net: type,
+    small_model: Callable[..., Any],
+    unit_scale: IntensityScale,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The estimate has a bound of its own (4 million voxels) that would drown a block of this size.
+    monkeypatch.setattr("vpbsd.segment.volume.estimate_intensity", lambda *_, **__: unit_scale)
+    peaks = []
+    model = small_model(small_net())
+    for depth in (16, 512, 1024):
+        gc.collect()
+        tracemalloc.start()
+        segment_volume(
+            Ramp((depth, 128, 128)),
+            model,
+            tmp_path / f"{depth}.zarr",
+            options(block_voxels=(64, 64, 64)),
+            runtime=Halves(),
+        )
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # The first run pays for what libraries load. The last volume is twice the second: its mask
+    # alone grows from 8 to 17 MB, its probabilities from 33 to 67 MB.
+    assert peaks[2] < peaks[1] + 500_000
+
+
+def test_projected_memory_covers_the_measured_peak(unit_scale: IntensityScale) -> None:
+    plan = plan_volume(Ramp((192, 192, 192)), Halves(), block_voxels=64)
+    # The middle block: 80^3 voxels of 16 + 1 bytes are read, 64^3 of 12 written.
+    projected = projected_peak_bytes(plan, read_bytes_per_voxel=17, write_bytes_per_voxel=12)
+    assert projected == 11_849_728
+    gc.collect()
+    tracemalloc.start()
+    probability(Ramp((192, 192, 192)), unit_scale, Halves(), plan[13])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 80**3 * 5 < peak <= projected

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vpbsd import machine
+from vpbsd.errors import ConfigError
+from vpbsd.machine import (
+    available_memory_bytes,
+    choose_device,
+    choose_precision,
+    describe_machine,
+    free_bytes,
+    prepare_process,
+)
+
+
+def in_fresh_process(code: str, **environment: str) -> Any:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(result.stdout)
+
+
+REPORT = """
+import dataclasses, json, os, sys
+from vpbsd.machine import prepare_process
+assert "torch" not in sys.modules
+setup = prepare_process(THREADS)
+import torch
+policy = os.environ["OMP_WAIT_POLICY"]
+print(json.dumps([dataclasses.asdict(setup), policy, torch.get_num_threads()]))
+"""
+
+
+def test_a_fresh_process_waits_passively_and_keeps_its_memory() -> None:
+    setup, policy, threads = in_fresh_process(REPORT.replace("THREADS", "1"))
+    assert setup["passive_waiting"] is True
+    assert setup["malloc_tuned"] is (sys.platform == "linux" and machine._tune_malloc())
+    assert policy == "PASSIVE"
+    assert setup["threads"] == threads == 1
+
+
+def test_what_the_user_set_is_left_alone() -> None:
+    setup, policy, threads = in_fresh_process(
+        REPORT.replace("THREADS", "0"), OMP_WAIT_POLICY="active", OMP_NUM_THREADS="3"
+    )
+    assert policy == "active"
+    assert setup["passive_waiting"] is False
+    assert setup["threads"] == threads == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="page faults are counted as Linux does")
+def test_freed_memory_is_used_again_without_page_faults() -> None:
+    # 20 arrays of 64 MB one after the other: 16384 pages, faulted in once or 20 times.
+    code = """
+import json, resource
+import numpy as np
+from vpbsd import machine
+if TUNED: machine._tune_malloc()
+def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+np.ones(2**23)
+before = faults()
+for _ in range(20): np.ones(2**23)
+print(json.dumps(faults() - before))
+"""
+    environment = {"NUMPY_MADVISE_HUGEPAGE": "0"}
+    if not machine._tune_malloc():
+        pytest.skip("the C library is not glibc")
+    plain = in_fresh_process(code.replace("TUNED", "False"), **environment)
+    tuned = in_fresh_process(code.replace("TUNED", "True"), **environment)
+    assert tuned < plain / 10
+
+
+def test_negative_threads_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"threads must be 0 .* or more, got -1"):
+        prepare_process(-1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"avx2", "avx512f"}, "fp32"),
+        ({"avx2", "avx512_bf16"}, "bf16"),
+        ({"amx_bf16"}, "bf16"),
+        (set(), "fp32"),
+    ],
+)
+def test_bf16_is_chosen_where_the_processor_has_it(
+    monkeypatch: pytest.MonkeyPatch, flags: set[str], expected: str
+) -> None:
+    monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset(flags))
+    assert choose_precision("auto", "cpu") == expected
+    # What is asked for is done.
+    assert choose_precision("fp32", "cpu") == "fp32"
+    assert choose_precision("bf16", "cpu") == "bf16"
+
+
+def test_precision_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    assert choose_precision("auto", "cuda") == "bf16"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
+    assert choose_precision("auto", "cuda") == "fp32"
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto") == "cuda"
+    assert choose_device("cpu") == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == "cpu"
+    with pytest.raises(ConfigError, match="accelerator cuda was asked for, but torch"):
+        choose_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [("max 100000\n", None), ("150000 100000\n", 1.5), ("garbage", None)],
+)
+def test_container_quota(tmp_path: Path, content: str, expected: float | None) -> None:
+    file = tmp_path / "cpu.max"
+    file.write_text(content)
+    assert machine._cgroup_cores(file) == expected
+    assert machine._cgroup_cores(tmp_path / "none") is None
+
+
+def test_flags_are_read_from_cpuinfo(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: fpu avx2 avx512_bf16\n"
+    monkeypatch.setattr(machine, "_cpuinfo", lambda: text)
+    assert machine.cpu_flags() == {"fpu", "avx2", "avx512_bf16"}
+    assert machine._cpu_name() == "Some CPU"
+    monkeypatch.setattr(machine, "_cpuinfo", lambda: "")
+    assert machine.cpu_flags() == frozenset()
+
+
+def test_free_space_of_a_path_that_does_not_exist_yet(tmp_path: Path) -> None:
+    there = free_bytes(tmp_path)
+    assert there > 0
+    assert free_bytes(tmp_path / "a" / "b" / "c.zarr") == pytest.approx(there, rel=0.05)
+
+
+def test_the_machine_in_words() -> None:
+    found = json.loads(json.dumps(describe_machine()))
+    assert found["torch"] == torch.__version__
+    assert 1 <= found["cores"] <= (os.cpu_count() or 1)
+    assert found["memory_bytes"] >= available_memory_bytes() > 2**20
+    assert found["cpu"]
