@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vpbsd.geometry import VoxelSize
+    from vpbsd.segment import SegmentOptions
     from vpbsd.volumes import Volume
 
 __all__ = ["build_parser", "main"]
@@ -222,38 +224,45 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _segment(options: argparse.Namespace) -> int:
-    from vpbsd.machine import prepare_process
+    # The volume first: what is wrong with it is found before torch is loaded.
+    with _opened(options.volume, options.voxel_size) as volume:
+        size = volume.require_voxel_size()
+        from vpbsd.machine import prepare_process
 
-    prepare_process()
-    from vpbsd.geometry import as_triplet
-    from vpbsd.models import load_model
-    from vpbsd.progress import log_to
-    from vpbsd.segment import SegmentOptions, segment_volume
+        prepare_process()
+        from vpbsd.models import load_model
+        from vpbsd.progress import log_to
+        from vpbsd.segment import segment_volume
 
-    console = _stderr()
-    with (
-        log_to(console, quiet=options.quiet),
-        _opened(options.volume, options.voxel_size) as volume,
-    ):
-        chosen = SegmentOptions(
-            threshold=options.threshold,
-            probability=options.probability,
-            invert=options.invert,
-            channels=options.channels and tuple(options.channels),
-            block_voxels=options.block_voxels and as_triplet(options.block_voxels),
-            precision=options.precision,
-            overwrite=options.overwrite,
-            progress=not options.quiet,
-            command=" ".join(options.command),
-        )
-        _echo_voxel_size(console, volume.require_voxel_size(), given=bool(options.voxel_size))
-        report = segment_volume(volume, load_model(options.model), options.out, chosen)
+        console = _stderr()
+        with log_to(console, quiet=options.quiet):
+            if not options.quiet:
+                _echo_voxel_size(console, size, given=bool(options.voxel_size))
+            model = load_model(options.model)
+            report = segment_volume(volume, model, options.out, _segment_options(options))
     outputs = [report.mask, *([report.probability] if report.probability else [])]
     _tell([("wrote", str(path)) for path in outputs])
     share = f"{100 * report.foreground_share:.2f} % of the volume"
     _tell([("vessel", f"{share} at threshold {report.threshold:g}")])
     _tell([("speed", f"{report.voxels_per_second / 1e6:.2f} Mvoxel/s in {report.precision}")])
     return 0
+
+
+def _segment_options(options: argparse.Namespace) -> SegmentOptions:
+    from vpbsd.geometry import as_triplet
+    from vpbsd.segment import SegmentOptions
+
+    return SegmentOptions(
+        threshold=options.threshold,
+        probability=options.probability,
+        invert=options.invert,
+        channels=options.channels and tuple(options.channels),
+        block_voxels=options.block_voxels and as_triplet(options.block_voxels),
+        precision=options.precision,
+        overwrite=options.overwrite,
+        progress=not options.quiet,
+        command=shlex.join(options.command),
+    )
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -13,14 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from vpbsd.errors import ConfigError
 
@@ -148,10 +141,7 @@ class TeacherConfig(_Section):
     @model_validator(mode="after")
     def _widths_can_be_divided(self) -> Self:
         if any(width % 8 for width in self.widths[:3]):
-            raise ValueError(
-                f"teacher.widths {self.widths}: the first three must be multiples of 8, "
-                "since each is normalised in 8 groups"
-            )
+            raise ValueError(f"teacher.widths {self.widths}: first three must be multiples of 8")
         if self.widths[-1] % self.heads:
             raise ValueError(f"teacher.heads {self.heads} must divide the last width {self.widths}")
         return self
@@ -220,8 +210,13 @@ class StageConfig(_Section):
     warmup_share: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps over which the learning rate rises; it falls as a cosine after."""
     gradient_clip: float = Field(default=1.0, gt=0)
+    average_decay: float = Field(default=0.98, ge=0, lt=1)
+    """Per step, of the moving average of weights that is validated and kept; 0 = none."""
     simulated_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the patches of a batch that are simulated."""
+    keep: Literal["best", "last"] = "best"
+    """Keep the net of the best validation, or that of the last step: validation volumes then choose
+    the threshold alone."""
     validate_every: int = Field(default=100, ge=1)
     checkpoint_every: int = Field(default=100, ge=1)
 
@@ -306,6 +301,16 @@ class RunConfig(_Section):
     finetune: FinetuneConfig = FinetuneConfig()
     distill: DistillConfig = DistillConfig()
     machine: MachineConfig = MachineConfig()
+
+    @model_validator(mode="after")
+    def _simulated_volumes_have_one_channel(self) -> Self:
+        shares = [s.simulated_share for s in (self.pretrain, self.finetune, self.distill)]
+        if self.teacher.channels > 1 and (any(shares) or not self.data.validation):
+            raise ValueError(
+                f"simulated volumes have one channel, teacher.channels is {self.teacher.channels}: "
+                "set simulated_share to 0 in all stages and list data.validation"
+            )
+        return self
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

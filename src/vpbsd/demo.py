@@ -16,10 +16,9 @@ seconds is done anew.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -40,7 +39,7 @@ from vpbsd.models import CodeUsage, Teacher, load_model
 from vpbsd.progress import TrainingProgress, watched_run
 from vpbsd.provenance import write_json_atomic
 from vpbsd.recipe import find_recipe
-from vpbsd.report.figures import overview_figure, training_curves
+from vpbsd.report import overview_figure, training_curves
 from vpbsd.segment import SegmentOptions, SegmentReport, predict_volume, segment_volume
 from vpbsd.stages import Run, distill, train
 from vpbsd.volumes import Volume, estimate_intensity, open_volume
@@ -60,8 +59,7 @@ QUICK = {
 
 @dataclass(frozen=True)
 class _Role:
-    """Simulated volumes of one part: how many, from which seed, in which shape (None: the
-    recipe's)."""
+    """Simulated volumes of one part; no shape means that of the recipe."""
 
     name: str
     count: int
@@ -239,6 +237,7 @@ def _draw(out: Path, results: Mapping[str, _Result]) -> None:
     training_curves(_logs(out), figures / "training.png")
 
 
-def _logs(out: Path) -> Sequence[Path]:
-    stages = [out / "run" / stage for stage in ("pretrain", "finetune", "distill")]
-    return [s / "metrics.jsonl" for s in (*stages, out / "supervised_only" / "distill")]
+def _logs(out: Path) -> dict[str, Path]:
+    folders = {stage: out / "run" / stage for stage in ("pretrain", "finetune", "distill")}
+    folders["supervised only"] = out / "supervised_only" / "distill"
+    return {name: folder / "metrics.jsonl" for name, folder in folders.items()}

@@ -51,7 +51,8 @@ def guarded(action: Callable[[argparse.Namespace], int], options: argparse.Names
 
 
 def _say(options: argparse.Namespace, sentence: str, code: int) -> int:
-    sys.stderr.write(f"vpbsd {options.verb}: {sentence}\n")
+    # Libraries explain themselves over several lines; a sentence stands on one.
+    sys.stderr.write(f"vpbsd {options.verb}: {' '.join(sentence.split())}\n")
     return code
 
 
@@ -83,7 +84,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _crashed(options: argparse.Namespace, error: Exception) -> int:
     text = "".join(traceback.format_exception(error))
     log = _write_log(options, f"command: {options.command}\n\n{text}")
-    where = f"traceback in {log}" if log else f"no log could be written:\n{text}"
+    if log is None:
+        sys.stderr.write(text)
+    where = "no log could be written" if log is None else f"traceback in {log}"
     return _say(
         options, f"unexpected {type(error).__name__}: {error}; this is a fault of vpbsd, {where}", 1
     )

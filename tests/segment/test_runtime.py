@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -99,3 +103,35 @@ def test_sigmoid_of_a_value_does_not_depend_on_its_neighbours() -> None:
         np.testing.assert_array_equal(
             sigmoid(values[start : start + 41]), whole[start : start + 41]
         )
+
+
+RESIDENT = """
+import json, resource
+import numpy as np
+import torch
+torch.set_num_threads(1)
+from vpbsd.config import StudentConfig
+from vpbsd.models import Student
+from vpbsd.segment import TorchRuntime
+def resident(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+net = Student(StudentConfig(preset="fine"))
+# The one that needs less comes first: the maximum only ever rises.
+runtimes = [TorchRuntime(net, precision) for precision in ("bf16", "fp32")]
+projected = [runtime.bytes_per_voxel for runtime in runtimes]
+block = np.ones((1, 96, 128, 128), np.float32)
+before, measured = resident(), []
+for runtime in runtimes:
+    runtime.predict(block)
+    measured.append((resident() - before) / block.size)
+print(json.dumps([projected, measured]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is counted as Linux does")
+def test_measured_memory_stays_below_the_projected() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", RESIDENT], capture_output=True, text=True, check=True
+    )
+    for projected, measured in zip(*json.loads(result.stdout), strict=True):
+        assert 0.3 * projected < measured <= projected

@@ -39,5 +39,5 @@ def pseudo_label_loss(logits: Tensor, teacher: Tensor, threshold: float) -> Tens
     threshold
         The teacher's decision threshold, between 0 and 1.
     """
-    q = calibrated(teacher, threshold)
+    q = calibrated(teacher.detach(), threshold)
     return segmentation_loss(logits, (q > 0.5).float(), (2 * q - 1).abs())

@@ -7,7 +7,7 @@ objects, never through pyplot, so that nothing global changes and no display is 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,16 +117,10 @@ def overview_figure(
     )
     axes = figure.subplots(2, columns, squeeze=False)
     for line, slab in zip(axes, _slabs(truth.shape[0], voxel_size_um), strict=True):
-        true = (truth[slab] != 0).max(axis=0)
-        panels: list[NDArray[Any]] = [_stretched(image[slab].max(axis=0)), _coloured(true)]
-        for mask in predictions.values():
-            panels.append(comparison_map((mask[slab] != 0).max(axis=0), true))
-        for place, panel in zip(line, panels, strict=True):
-            _show(place, panel, voxel_size_um)
-        planes = slab.stop - slab.start
-        depth = f"projection of {planes * voxel_size_um.z_um:g} µm"
-        line[0].set_ylabel(f"slice {slab.start}" if planes == 1 else depth)
-        _draw_scale_bar(line[0], truth.shape[2], voxel_size_um)
+        masks = [truth, *predictions.values()]
+        _draw_row(line, image[slab], [mask[slab] != 0 for mask in masks], voxel_size_um)
+        depth = f"projection of {(slab.stop - slab.start) * voxel_size_um.z_um:g} µm"
+        line[0].set_ylabel(f"slice {slab.start}" if slab.stop == slab.start + 1 else depth)
     titles = ["input", "truth"]
     titles += [f"{n}\nDice {overlap(m, truth).dice:.3f}" for n, m in predictions.items()]
     for place, title in zip(axes[0], titles, strict=True):
@@ -171,6 +165,21 @@ def save_figure(figure: Figure, path: Path) -> None:
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _draw_row(
+    line: Sequence[Axes],
+    image: NDArray[Any],
+    masks: Sequence[NDArray[np.bool_]],
+    voxel_size_um: VoxelSize,
+) -> None:
+    """Draw one slab (z, y, x) as its maximum along z; the first mask is the truth."""
+    true, *found = [mask.max(axis=0) for mask in masks]
+    panels: list[NDArray[Any]] = [_stretched(image.max(axis=0)), _coloured(true)]
+    panels += [comparison_map(mask, true) for mask in found]
+    for axes, panel in zip(line, panels, strict=True):
+        _show(axes, panel, voxel_size_um)
+    _draw_scale_bar(line[0], image.shape[2], voxel_size_um)
 
 
 def _slabs(planes: int, voxel_size_um: VoxelSize) -> tuple[slice, slice]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -100,28 +100,11 @@ def segment_volume(
     with ExitStack() as stack:
         if not isinstance(volume, Volume):
             volume = stack.enter_context(open_volume(volume))
-        voxel_size_um = volume.require_voxel_size()
         job = _prepare(volume, model, Path(out), options, runtime)
-        about = _about(job, model, options)
-        # The mask is entered first and so finished last: where there is a mask, all is there.
-        shard = job.plan.block
-        writers: dict[str, OmeZarrWriter] = {}
-        for kind, path in (("mask", job.mask), ("probability", job.probability)):
-            if path is None:
-                continue
-            layout = OutputLayout(
-                shape=job.volume.shape_zyx,
-                dtype=np.uint8,
-                voxel_size_um=voxel_size_um,
-                kind="mask" if kind == "mask" else "probability",
-                shard=shard,
-                chunk=as_triplet([_chunk(edge) for edge in shard]),
-            )
-            writers[kind] = stack.enter_context(
-                OmeZarrWriter.create(
-                    path, layout, attributes=_meaning(kind, about), overwrite=options.overwrite
-                )
-            )
+        writers = {
+            kind: stack.enter_context(writer)
+            for kind, writer in _outputs(job, _about(job, model, options), options.overwrite)
+        }
         foreground, run = _run_blocks(job, writers, show=options.progress)
     return _report(job, options, foreground, run)
 
@@ -151,6 +134,7 @@ def _prepare(
     runtime: Runtime | None,
 ) -> _Job:
     """Refuse what cannot work, before anything takes time."""
+    volume.require_voxel_size()
     beside = probability_path(mask)
     outputs = [mask, *([beside] if options.probability else [])]
     for path in outputs:
@@ -191,6 +175,34 @@ def _require_disk(mask: Path, shape: Triplet, *, with_probability: bool) -> None
         raise OutputError(
             f"segmenting {shape} voxels may need {needed / 1e9:.1f} GB at '{mask.parent}', where "
             f"{free / 1e9:.1f} GB are free; make room{less}, or choose another disk"
+        )
+
+
+def _outputs(
+    job: _Job, about: Mapping[str, Any], overwrite: bool
+) -> Iterator[tuple[str, OmeZarrWriter]]:
+    """Start one output after the other.
+
+    The mask comes first, so that it is finished last: where there is a mask, all is there.
+    """
+    kinds: list[tuple[Literal["mask", "probability"], Path | None]]
+    kinds = [("mask", job.mask), ("probability", job.probability)]
+    for kind, path in kinds:
+        if path is None:
+            continue
+        layout = OutputLayout(
+            shape=job.volume.shape_zyx,
+            dtype=np.uint8,
+            voxel_size_um=job.volume.require_voxel_size(),
+            kind=kind,
+            shard=job.plan.block,
+            chunk=as_triplet([_chunk(edge) for edge in job.plan.block]),
+        )
+        yield (
+            kind,
+            OmeZarrWriter.create(
+                path, layout, attributes=_meaning(kind, about), overwrite=overwrite
+            ),
         )
 
 

@@ -1,4 +1,4 @@
-"""Training state on disk: weights, optimiser, random numbers and the best score so far."""
+"""Training state on disk: weights and their average, optimiser, random numbers and the best score so far."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vpbsd.errors import CheckpointError
 from vpbsd.models.weights import read_tensors, restore, write_tensors
+from vpbsd.stages.average import WeightAverage
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -48,6 +49,7 @@ def save_checkpoint(
     path: Path,
     module: nn.Module,
     optimiser: torch.optim.Optimizer,
+    average: WeightAverage,
     identity: Mapping[str, Any],
     state: Checkpoint,
 ) -> None:
@@ -59,6 +61,7 @@ def save_checkpoint(
         If the file cannot be written; the checkpoint before stays.
     """
     tensors: dict[str, Tensor] = {f"module.{k}": v for k, v in module.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.state.items()}
     for index, values in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v) for k, v in values.items()}
     tensors["random.cpu"] = torch.get_rng_state()
@@ -79,9 +82,10 @@ def load_checkpoint(
     path: Path,
     module: nn.Module,
     optimiser: torch.optim.Optimizer,
+    average: WeightAverage,
     identity: Mapping[str, Any],
 ) -> Checkpoint:
-    """Restore ``module``, ``optimiser`` and random numbers; a fresh state if there is no file.
+    """Restore module, optimiser, average and random numbers; a fresh state if there is no file.
 
     Raises
     ------
@@ -97,11 +101,14 @@ def load_checkpoint(
             f"{path.parent} was begun with other settings or data ({'; '.join(changed[:4])}): "
             "give the settings it was begun with, or another run folder"
         )
-    groups: dict[str, dict[str, Tensor]] = {"module": {}, "optimiser": {}, "random": {}}
+    groups: dict[str, dict[str, Tensor]] = {
+        name: {} for name in ("module", "average", "optimiser", "random")
+    }
     for key, value in tensors.items():
         group, _, name = key.partition(".")
         groups[group][name] = value
     restore(module, groups["module"], source=str(path))
+    average.restore(groups["average"])
     per_parameter: dict[int, dict[str, Tensor]] = {}
     for name, value in groups["optimiser"].items():
         index, _, field = name.partition(".")

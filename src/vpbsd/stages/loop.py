@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from vpbsd.config import StageConfig
 from vpbsd.errors import CollapseError, ConfigError
+from vpbsd.stages.average import WeightAverage
 from vpbsd.stages.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vpbsd.stages.interrupt import StopRequested, stop_on_signal
 
@@ -95,7 +96,7 @@ class StageResult:
     Attributes
     ----------
     best_score, best_step
-        Of the kept net.
+        Of the net that was kept.
     steps
         Steps trained.
     seconds
@@ -139,12 +140,14 @@ def run_stage(
         lr=stage.settings.learning_rate,
         weight_decay=stage.settings.weight_decay,
     )
-    state = load_checkpoint(folder / _FILE, stage.objective, optimiser, stage.identity)
+    average = WeightAverage(stage.objective, stage.settings.average_decay)
+    state = load_checkpoint(folder / _FILE, stage.objective, optimiser, average, stage.identity)
     log = _MetricsLog(folder / "metrics.jsonl", state.step, active=fabric.is_global_zero)
     if state.step >= stage.settings.steps:
         return StageResult(state.best_score, state.best_step, state.step, state.seconds)
     module, optimiser = fabric.setup(stage.objective, optimiser)
-    trainer = _Trainer(stage, fabric, module, optimiser, log)
+    average.to(fabric.device)
+    trainer = _Trainer(stage, fabric, module, optimiser, average, log)
     module.train()
     with stop_on_signal() as stop, ThreadPoolExecutor(1) as ahead:
         pending = ahead.submit(stage.batch, state.step, fabric.global_rank, fabric.world_size)
@@ -166,9 +169,7 @@ def run_stage(
                 state = state.at(following, time.monotonic() - began)
                 fabric.barrier()
                 if fabric.is_global_zero:
-                    save_checkpoint(
-                        folder / _FILE, stage.objective, optimiser, stage.identity, state
-                    )
+                    trainer.save(folder / _FILE, state)
             if stop.requested and not last:
                 raise StopRequested(stage.name, following, stage.settings.steps)
     return StageResult(state.best_score, state.best_step, state.step, state.seconds)
@@ -182,6 +183,7 @@ class _Trainer:
     fabric: Fabric
     module: Any
     optimiser: Any
+    average: WeightAverage
     log: _MetricsLog
 
     def step(self, batch: dict[str, Tensor], step: int) -> dict[str, float]:
@@ -205,6 +207,7 @@ class _Trainer:
             )
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
+        self.average.update(step + 1)
         if (step + 1) % _LOG_EVERY == 0 or step + 1 == settings.steps:
             timing = {
                 "learning_rate": rate,
@@ -216,24 +219,30 @@ class _Trainer:
 
     def validate(self, state: Checkpoint, step: int) -> Checkpoint:
         began = time.monotonic()
-        result: Validation | None = None
+        if not self.fabric.is_global_zero:
+            self.fabric.barrier()
+            return state
         # Validation is cheap against training and draws random numbers on no account: one rank
         # does it, the others wait.
-        if self.fabric.is_global_zero:
-            self.stage.objective.eval()
+        self.stage.objective.eval()
+        with self.average.in_place():
             result = self.stage.validate()
-            self.stage.objective.train()
+            if result.score > state.best_score or self.stage.settings.keep == "last":
+                self.stage.keep(result, step)
+                state = state.with_best(result.score, step)
+        self.stage.objective.train()
         self.fabric.barrier()
-        if result is None:
-            return state
         seconds = time.monotonic() - began
         self.log.write(
             step, "validation", {"score": result.score, **result.metrics, "seconds": seconds}
         )
-        if result.score > state.best_score:
-            self.stage.keep(result, step)
-            return state.with_best(result.score, step)
         return state
+
+    def save(self, path: Path, state: Checkpoint) -> None:
+        stage = self.stage
+        save_checkpoint(
+            path, stage.objective, self.optimiser, self.average, stage.identity, state
+        )
 
 
 class _MetricsLog:

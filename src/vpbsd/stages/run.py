@@ -134,6 +134,15 @@ class Run:
         """Return what evaluates ``teacher`` on whole volumes."""
         return TeacherRuntime(teacher, self.precision, self.device)
 
+    def begin(self, stage: str) -> None:
+        """Start the ranks and the random numbers of ``stage``, before its nets are made.
+
+        A codebook made before the ranks know of each other would learn from the first one's
+        patches alone.
+        """
+        self.fabric.barrier()
+        torch.manual_seed(_stream(self.config.seed, stage))
+
     def execute(self, stage: Stage) -> StageResult:
         """Train ``stage`` in its folder, after writing down what is run."""
         if self.fabric.is_global_zero:
@@ -160,7 +169,7 @@ class Run:
 def pretrain(run: Run) -> StageResult:
     """Stage 1: learn the codebook from all images; see :mod:`vpbsd.stages.pretrain`."""
     config = run.config
-    torch.manual_seed(_stream(config.seed, "pretrain"))
+    run.begin("pretrain")
     teacher = Teacher(config.teacher, config.codebook)
     stage = PretrainStage(
         teacher,
@@ -182,7 +191,7 @@ def finetune(run: Run) -> StageResult:
         If pretraining is on but has not been run in this folder, or with other nets.
     """
     config = run.config
-    torch.manual_seed(_stream(config.seed, "finetune"))
+    run.begin("finetune")
     teacher = Teacher(config.teacher, config.codebook)
     upstream = "none"
     if config.pretrain.enabled:
@@ -227,7 +236,7 @@ def distill(run: Run, teacher: Path | None = None) -> StageResult:
     if config.distill.uses_teacher:
         model = load_model(teacher or run.folder, "teacher")
         guidance, upstream = _guidance(run, model), model.fingerprint
-    torch.manual_seed(_stream(config.seed, "distill"))
+    run.begin("distill")
     stage = DistillStage(
         Student(config.student),
         run.sampler(run.collection.labelled, "distill"),
