@@ -1,4 +1,4 @@
-"""Configuration: strict at every level, contradictions refused with a remedy, inert, round trips."""
+"""Configuration: strict at every level, contradictions refused with a remedy, inert, kept whole."""
 
 from __future__ import annotations
 
@@ -212,7 +212,9 @@ def test_a_patch_that_does_not_fit_the_codes() -> None:
 @pytest.mark.parametrize("role", ["labelled", "unlabelled"])
 def test_validation_images_are_never_trained_on(role: str) -> None:
     data = {role: [LABELLED], "validation": [{**LABELLED, "label": "other.tif"}]}
-    with pytest.raises(ConfigError, match=r"a\.tif is used for training and for validation.*remove"):
+    with pytest.raises(
+        ConfigError, match=r"a\.tif is used for training and for validation.*remove"
+    ):
         parse_config(tree(data=data))
 
 
@@ -294,7 +296,7 @@ def test_overrides_reach_into_sections(tmp_path: Path) -> None:
     config = load_config(path, {"pretrain.steps": 9, "seed": 3, "finetune.steps": 5})
     assert (config.pretrain.steps, config.seed, config.finetune.steps) == (9, 3, 5)
     assert config.finetune.simulated_share == 1.0
-    with pytest.raises(ConfigError, match="pretrain.stepz"):
+    with pytest.raises(ConfigError, match=r"pretrain.stepz"):
         load_config(path, {"pretrain.stepz": 9})
     with pytest.raises(ConfigError, match="seed is not a section"):
         load_config(path, {"seed": 3, "seed.sub": 3})

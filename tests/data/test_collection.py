@@ -47,9 +47,7 @@ def labelled(tmp_path: Path) -> dict[str, str]:
 def test_each_volume_plays_its_part(tmp_path: Path, labelled: dict[str, str]) -> None:
     validation = {"image": write(tmp_path, "v", 1), "label": write_label(tmp_path, "v_label")}
     unlabelled = {"image": write(tmp_path, "u", 2), "voxel_size_um": [3, 2, 1]}
-    found = opened(
-        tmp_path, labelled=[labelled], unlabelled=[unlabelled], validation=[validation]
-    )
+    found = opened(tmp_path, labelled=[labelled], unlabelled=[unlabelled], validation=[validation])
     assert [v.name for v in found.labelled] == ["a"]
     assert [v.name for v in found.unlabelled] == ["u"]
     assert [v.name for v in found.validation] == ["v"]
@@ -77,9 +75,7 @@ def test_intensities_are_scaled_by_the_whole_volume(
     (volume,) = opened(tmp_path, labelled=[labelled]).labelled
     box = Box.at((1, 2, 3), (2, 3, 4))
     whole = volume.intensities(Box.whole(SHAPE))
-    np.testing.assert_array_equal(
-        volume.intensities(box), whole[(slice(None), *box.slices)]
-    )
+    np.testing.assert_array_equal(volume.intensities(box), whole[(slice(None), *box.slices)])
     assert whole.dtype == np.float32
 
 

@@ -70,7 +70,7 @@ def test_shapes_and_types() -> None:
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_ranks_share_the_patches_of_a_step(ranks: int) -> None:
     source = sampler(share=0.0)
-    # Two steps of each rank, three patches a step: together the patches 0 .. 6 ranks - 1, each once.
+    # Two steps of each rank, three patches a step: patches 0 .. 6 ranks - 1, each once.
     batches = [source.batch(s, 3, r, ranks).image for s in range(2) for r in range(ranks)]
     found = torch.cat(batches)
     expected = torch.stack([source.patch(i).image for i in range(6 * ranks)])
@@ -137,7 +137,7 @@ def test_image_and_label_of_a_patch_belong_together() -> None:
 
 
 def test_nothing_to_draw_from() -> None:
-    with pytest.raises(ConfigError, match="no volume to draw patches from.*simulated_share to 1"):
+    with pytest.raises(ConfigError, match=r"no volume to draw patches from.*simulated_share to 1"):
         sampler((), share=0.5)
     assert sampler((), share=1.0).patch(0).image.shape == (1, *PATCH)
 

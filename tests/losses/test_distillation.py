@@ -41,9 +41,7 @@ def test_assignments(temperature: float) -> None:
     p = cells([5.0, 0.0], [0.0, 1.0])
     # cosines 1 and 0: both cells are right with exp(1/t) / (exp(1/t) + exp(0))
     right = assignment_distillation_loss(p, torch.tensor([[[[0, 1]]]]), table, temperature)
-    assert float(right) == pytest.approx(
-        math.log(1 + math.exp(-1 / temperature)), abs=1e-6
-    )
+    assert float(right) == pytest.approx(math.log(1 + math.exp(-1 / temperature)), abs=1e-6)
     wrong = assignment_distillation_loss(p, torch.tensor([[[[1, 0]]]]), table, temperature)
     assert float(wrong) == pytest.approx(math.log(1 + math.exp(1 / temperature)))
 
@@ -61,7 +59,9 @@ def test_cells_keep_their_order() -> None:
     table = torch.eye(24)
     indices = torch.arange(24).view(1, 2, 3, 4)
     p = table[indices].movedim(-1, 1)
-    assert float(assignment_distillation_loss(p, indices, table, 0.01)) == pytest.approx(0, abs=1e-6)
+    assert float(assignment_distillation_loss(p, indices, table, 0.01)) == pytest.approx(
+        0, abs=1e-6
+    )
     assert float(vector_distillation_loss(p, table[indices].movedim(-1, 1))) == 0.0
 
 

@@ -163,9 +163,7 @@ def usage_of(indices: list[int], size: int) -> CodeUsage:
         ([0, 0, 0, 1], 2, 1.7547654, 0.0),
     ],
 )
-def test_usage_by_hand(
-    indices: list[int], size: int, perplexity: float, dead_share: float
-) -> None:
+def test_usage_by_hand(indices: list[int], size: int, perplexity: float, dead_share: float) -> None:
     usage = usage_of(indices, size)
     assert usage.perplexity == pytest.approx(perplexity)
     assert usage.dead_share == pytest.approx(dead_share)

@@ -211,7 +211,9 @@ def test_state_holds_neither_projection_nor_codebook() -> None:
 
 def test_fine_looks_at_full_resolution_and_fast_does_not() -> None:
     fast, fine = student(preset="fast", **ISOTROPIC), student(preset="fine", **ISOTROPIC)
-    at_full_resolution = [m for m in fine.modules() if isinstance(m, nn.Conv3d) and m is fine.detail]
+    at_full_resolution = [
+        m for m in fine.modules() if isinstance(m, nn.Conv3d) and m is fine.detail
+    ]
     assert len(at_full_resolution) == 1
     assert fast.detail is None
     count = [sum(p.numel() for p in net.parameters()) for net in (fast, fine)]

@@ -94,7 +94,7 @@ def test_fingerprint_names_the_weights(student_file: Path, tmp_path: Path) -> No
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no model at .*train one"):
+    with pytest.raises(CheckpointError, match=r"no model at .*train one"):
         load_model(tmp_path / "nothing.safetensors")
     with pytest.raises(CheckpointError, match="no model at"):
         load_model(tmp_path)

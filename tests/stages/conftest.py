@@ -82,5 +82,3 @@ def tree(volumes: Path) -> Callable[..., dict[str, Any]]:
 def settings(tree: Callable[..., dict[str, Any]]) -> Callable[..., RunConfig]:
     """Return the configuration of a tiny run, with sections changed."""
     return lambda **changed: parse_config(tree(**changed))
-
-

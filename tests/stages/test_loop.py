@@ -220,6 +220,31 @@ def test_best_step_is_kept(tmp_path: Path, fabric: Fabric) -> None:
     assert (result.best_score, result.best_step, stage.kept) == (0.5, 8, [4, 8])
 
 
+def test_last_step_is_kept_where_asked_for(tmp_path: Path, fabric: Fabric) -> None:
+    stage = LineStage(scores=[0.1, 0.5, 0.4, 0.5, 0.2], keep="last")
+    result, _ = run(stage, tmp_path, fabric)
+    assert result is not None
+    assert (result.best_score, result.best_step) == (0.2, 20)
+    assert stage.kept[-1] == 20
+
+
+@pytest.mark.parametrize(("decay", "alike"), [(0.0, True), (0.98, False)])
+def test_validation_sees_the_averaged_weights(
+    tmp_path: Path, fabric: Fabric, decay: float, alike: bool
+) -> None:
+    class Watched(LineStage):
+        seen = 0.0
+
+        def keep(self, validation: Validation, step: int) -> None:
+            self.seen = self.objective.a.item()
+
+    stage = Watched(scores=[1.0] * 5, average_decay=decay, keep="last")
+    run(stage, tmp_path, fabric)
+    assert (stage.seen == stage.objective.a.item()) == alike
+    # The average lags behind on the way from 0 up to 3.
+    assert 0 < stage.seen <= stage.objective.a.item()
+
+
 def test_validation_sees_the_net_in_evaluation_mode(tmp_path: Path, fabric: Fabric) -> None:
     stage = LineStage()
     run(stage, tmp_path, fabric)
@@ -250,7 +275,7 @@ def test_damaged_checkpoint_is_refused(tmp_path: Path, fabric: Fabric) -> None:
         run(LineStage(), tmp_path, fabric)
 
 
-# ------------------------------------------------------------------------------------ stop, collapse
+# ---------------------------------------------------------------------------------- stop, collapse
 
 
 @pytest.fixture

@@ -237,7 +237,7 @@ def test_finetune_starts_from_the_pretrained_teacher(settings: Settings, upstrea
 
 
 def test_finetune_without_pretraining_says_so(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no model at .*pretrain"):
+    with pytest.raises(CheckpointError, match=r"no model at .*pretrain"):
         finetune(Run(settings(), tmp_path))
 
 
@@ -338,9 +338,7 @@ def test_runs_on_simulated_volumes_alone(settings: Settings, tmp_path: Path) -> 
         assert "teacher" in str(error)
     labelled = sorted(p.name for p in (tmp_path / "labels").iterdir())
     assert labelled == [f"{i:03d}_simulated_{i}" for i in range(4)]
-    shown = {
-        json.loads(p.read_text())["image"] for p in (tmp_path / "labels").glob("*/done.json")
-    }
+    shown = {json.loads(p.read_text())["image"] for p in (tmp_path / "labels").glob("*/done.json")}
     held_out = {v.image.fingerprint() for v in run.validation}
     assert len(shown) == 4
     assert not shown & held_out, "the student is taught on the volumes that it is validated on"

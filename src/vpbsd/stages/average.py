@@ -1,10 +1,10 @@
-"""A moving average of a net's weights: what is validated, kept and deployed.
+r"""A moving average of a net's weights: what is validated, kept and deployed.
 
 With batches of two patches the weights of one step score several points above or below those of
 the next; their average does not jump.
 
-.. math:: \\bar\\theta \\leftarrow d \\bar\\theta + (1 - d) \\theta, \\qquad
-          d = \\min\\left(d_{max}, \\frac{1 + n}{10 + n}\\right)
+.. math:: \bar\theta \leftarrow d \bar\theta + (1 - d) \theta, \qquad
+          d = \min\left(d_{max}, \frac{1 + n}{10 + n}\right)
 
 after n steps, so that the first steps do not linger (as in TensorFlow's moving average).
 """

@@ -1,4 +1,4 @@
-"""Training state on disk: weights and their average, optimiser, random numbers and the best score so far."""
+"""Training state on disk: weights, their average, optimiser, random numbers, best score."""
 
 from __future__ import annotations
 

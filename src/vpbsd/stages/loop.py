@@ -240,9 +240,7 @@ class _Trainer:
 
     def save(self, path: Path, state: Checkpoint) -> None:
         stage = self.stage
-        save_checkpoint(
-            path, stage.objective, self.optimiser, self.average, stage.identity, state
-        )
+        save_checkpoint(path, stage.objective, self.optimiser, self.average, stage.identity, state)
 
 
 class _MetricsLog:

@@ -18,7 +18,24 @@ __all__ = ["THRESHOLDS", "validate_segmentation"]
 
 logger = logging.getLogger(__name__)
 
-THRESHOLDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+THRESHOLDS = (
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.15,
+    0.2,
+    0.25,
+    0.3,
+    0.4,
+    0.5,
+    0.6,
+    0.7,
+    0.8,
+    0.9,
+    0.95,
+)
 """Probabilities that are tried as threshold on the validation volumes."""
 
 # Scores in µm are not part of validation; a unit size stands in where a file states none.
