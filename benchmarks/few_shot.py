@@ -156,7 +156,9 @@ def training_seconds(run: Path, *stages: str) -> float:
 def write(path: Path, result: dict[str, Any]) -> None:
     """Put one result into the file, in place of an older one of the same kind."""
     key = ("recipe", "method", "seed", "volume")
-    old = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    old = (
+        [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    )
     kept = [r for r in old if any(r[k] != result[k] for k in key)]
     path.write_text("".join(json.dumps(r) + "\n" for r in [*kept, result]), "utf-8")
 

@@ -22,11 +22,11 @@ from rich.console import Console
 
 import vpbsd
 from vpbsd import cli, failure
+from vpbsd.cli.failure import LOG_NAME, guarded
+from vpbsd.cli.options import read_recipe, settings, simulate_config, split_overrides
+from vpbsd.cli.progress import TrainingProgress, log_to
+from vpbsd.config import find_recipe, shipped_recipes
 from vpbsd.errors import CollapseError, ConfigError
-from vpbsd.failure import LOG_NAME, guarded
-from vpbsd.options import read_recipe, settings, simulate_config, split_overrides
-from vpbsd.progress import TrainingProgress, log_to
-from vpbsd.recipe import find_recipe, shipped_recipes
 
 VERBS = (
     *("info", "simulate", "pretrain", "finetune", "distill", "train"),
@@ -458,9 +458,8 @@ def test_without_a_terminal_a_line_is_logged_every_tenth() -> None:
     text = io.StringIO()
     console = Console(file=text, width=80)
     with log_to(console), TrainingProgress(console) as progress:
-        progress.begin("finetune")
         for step in range(1, 21):
-            progress(step, 20, {"loss": 0.5})
+            progress("finetune", step, 20, {"loss": 0.5})
     lines = text.getvalue().splitlines()
     assert len(lines) == 10
     assert lines[0].startswith("finetune 2/20, loss 0.5000, 0:00 left")
@@ -471,8 +470,7 @@ def test_quiet_shows_warnings_only() -> None:
     text = io.StringIO()
     console = Console(file=text, width=80)
     with log_to(console, quiet=True), TrainingProgress(console, quiet=True) as progress:
-        progress.begin("finetune")
-        progress(1, 1, {"loss": 0.5})
+        progress("finetune", 1, 1, {"loss": 0.5})
         logging.getLogger("vpbsd.test").info("news")
         logging.getLogger("vpbsd.test").warning("[red]beware[/red]")
     assert text.getvalue() == "[red]beware[/red]\n"
@@ -490,10 +488,8 @@ def test_bar_shows_stage_step_and_loss_on_a_terminal() -> None:
     text = io.StringIO()
     console = Console(file=text, width=100, force_terminal=True, no_color=True)
     with log_to(console), TrainingProgress(console) as progress:
-        progress.begin("pretrain")
-        progress(3, 4, {"loss": 0.25})
-        progress.begin("distill")
-        progress(4, 4, {"loss": 0.125})
+        progress("pretrain", 3, 4, {"loss": 0.25})
+        progress("distill", 4, 4, {"loss": 0.125})
     shown = text.getvalue()
     for words in ("pretrain", "3/4", "loss 0.2500", "distill", "4/4", "loss 0.1250"):
         assert words in shown

@@ -9,8 +9,7 @@ import pytest
 import tifffile
 
 from vpbsd import cli, demo
-from vpbsd.config import load_config
-from vpbsd.recipe import find_recipe
+from vpbsd.config import find_recipe, load_config
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

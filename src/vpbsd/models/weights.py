@@ -30,6 +30,7 @@ __all__ = [
     "FORMAT_VERSION",
     "Model",
     "load_model",
+    "read_metadata",
     "read_tensors",
     "restore",
     "save_model",
@@ -103,25 +104,36 @@ def read_tensors(path: Path, kind: Kind) -> tuple[dict[str, Tensor], dict[str, A
         If the file is missing, truncated, or of another kind or format version.
     """
     with _opened(path) as file:
-        header = (file.metadata() or {}).get("vpbsd")
-        metadata = _metadata(path, header)
-        if metadata["format"] != FORMAT_VERSION:
-            raise CheckpointError(
-                f"{path} has format {metadata['format']}, this version of vpbsd reads "
-                f"{FORMAT_VERSION}: install the vpbsd that wrote it, or train again"
-            )
-        if metadata["kind"] != kind:
-            raise CheckpointError(f"{path} holds a {metadata['kind']}, but a {kind} is needed")
+        metadata = _metadata(path, file, kind)
         return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
 
 
-def _metadata(path: Path, header: str | None) -> dict[str, Any]:
+def read_metadata(path: Path, kind: Kind) -> dict[str, Any]:
+    """Read the metadata alone.
+
+    Raises
+    ------
+    CheckpointError
+        As `read_tensors`.
+    """
+    with _opened(path) as file:
+        return _metadata(path, file, kind)
+
+
+def _metadata(path: Path, file: Any, kind: Kind) -> dict[str, Any]:
     try:
-        metadata = json.loads(header or "")
+        metadata = json.loads((file.metadata() or {}).get("vpbsd", ""))
     except json.JSONDecodeError:
         metadata = None
     if not isinstance(metadata, dict) or not {"format", "kind"} <= set(metadata):
         raise CheckpointError(f"{path} was not written by vpbsd: its header lacks our metadata")
+    if metadata["format"] != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format {metadata['format']}, this version of vpbsd reads "
+            f"{FORMAT_VERSION}: install the vpbsd that wrote it, or train again"
+        )
+    if metadata["kind"] != kind:
+        raise CheckpointError(f"{path} holds a {metadata['kind']}, but a {kind} is needed")
     return metadata
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from vpbsd.errors import CheckpointError
-from vpbsd.models.weights import read_tensors, restore, write_tensors
+from vpbsd.models.weights import read_metadata, read_tensors, restore, write_tensors
 from vpbsd.stages.average import WeightAverage
 
-__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "load_checkpoint", "refuse_other_run", "save_checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,8 @@ def load_checkpoint(
     """
     if not path.exists():
         return Checkpoint()
+    refuse_other_run(path, identity)
     tensors, metadata = read_tensors(path, "training")
-    changed = _differences(metadata["identity"], dict(identity))
-    if changed:
-        raise CheckpointError(
-            f"{path.parent} was begun with other settings or data ({'; '.join(changed[:4])}): "
-            "give the settings it was begun with, or another run folder"
-        )
     groups: dict[str, dict[str, Tensor]] = {
         name: {} for name in ("module", "average", "optimiser", "random")
     }
@@ -121,6 +116,24 @@ def load_checkpoint(
     if progress["best_score"] is None:
         progress["best_score"] = float("-inf")
     return Checkpoint(**progress)
+
+
+def refuse_other_run(path: Path, identity: Mapping[str, Any]) -> None:
+    """Raise if there is a checkpoint at ``path`` of a run with another identity.
+
+    Raises
+    ------
+    CheckpointError
+        Naming what differs.
+    """
+    if not path.exists():
+        return
+    changed = _differences(read_metadata(path, "training")["identity"], dict(identity))
+    if changed:
+        raise CheckpointError(
+            f"{path.parent} was begun with other settings or data ({'; '.join(changed[:4])}): "
+            "give the settings it was begun with, or another run folder"
+        )
 
 
 def _differences(old: Any, new: Any, where: str = "") -> list[str]:

@@ -28,6 +28,7 @@ from vpbsd.stages.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vpbsd.stages.interrupt import StopRequested, stop_on_signal
 
 __all__ = [
+    "CHECKPOINT",
     "OnStep",
     "Stage",
     "StageResult",
@@ -40,7 +41,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _LOG_EVERY = 10
-_FILE = "last.safetensors"
+CHECKPOINT = "last.safetensors"
+"""Name of the file, in the folder of a stage, that it goes on from."""
 
 
 @dataclass(frozen=True)
@@ -99,17 +101,19 @@ class StageResult:
         Of the net that was kept.
     steps
         Steps trained.
-    seconds
-        Wall-clock time of all sessions together.
+    seconds, earlier_seconds
+        Wall-clock time of all sessions together, and of those before this one.
     """
 
     best_score: float
     best_step: int
     steps: int
     seconds: float
+    earlier_seconds: float
 
 
-OnStep = Callable[[int, int, Mapping[str, float]], None]
+OnStep = Callable[[str, int, int, Mapping[str, float]], None]
+"""Told the stage, the step just finished, the number of steps, and the losses."""
 
 
 def learning_rate(step: int, settings: StageConfig) -> float:
@@ -141,17 +145,22 @@ def run_stage(
         weight_decay=stage.settings.weight_decay,
     )
     average = WeightAverage(stage.objective, stage.settings.average_decay)
-    state = load_checkpoint(folder / _FILE, stage.objective, optimiser, average, stage.identity)
+    state = load_checkpoint(
+        state=load_checkpoint(
+            folder / CHECKPOINT, stage.objective, optimiser, average, stage.identity
+        )
+    )
     log = _MetricsLog(folder / "metrics.jsonl", state.step, active=fabric.is_global_zero)
+    earlier = state.seconds
     if state.step >= stage.settings.steps:
-        return StageResult(state.best_score, state.best_step, state.step, state.seconds)
+        return _result(state, earlier)
     module, optimiser = fabric.setup(stage.objective, optimiser)
     average.to(fabric.device)
     trainer = _Trainer(stage, fabric, module, optimiser, average, log)
     module.train()
     with stop_on_signal() as stop, ThreadPoolExecutor(1) as ahead:
         pending = ahead.submit(stage.batch, state.step, fabric.global_rank, fabric.world_size)
-        began = time.monotonic() - state.seconds
+        began = time.monotonic() - earlier
         for step in range(state.step, stage.settings.steps):
             batch, following = pending.result(), step + 1
             if following < stage.settings.steps:
@@ -160,7 +169,7 @@ def run_stage(
                 )
             losses = trainer.step(batch, step)
             if on_step is not None and fabric.is_global_zero:
-                on_step(following, stage.settings.steps, losses)
+                on_step(stage.name, following, stage.settings.steps, losses)
             last = following == stage.settings.steps
             if last or following % stage.settings.validate_every == 0:
                 state = trainer.validate(state, following)
@@ -169,10 +178,14 @@ def run_stage(
                 state = state.at(following, time.monotonic() - began)
                 fabric.barrier()
                 if fabric.is_global_zero:
-                    trainer.save(folder / _FILE, state)
+                    trainer.save(folder / CHECKPOINT, state)
             if stop.requested and not last:
                 raise StopRequested(stage.name, following, stage.settings.steps)
-    return StageResult(state.best_score, state.best_step, state.step, state.seconds)
+    return _result(state, earlier)
+
+
+def _result(state: Checkpoint, earlier: float) -> StageResult:
+    return StageResult(state.best_score, state.best_step, state.step, state.seconds, earlier)
 
 
 @dataclass

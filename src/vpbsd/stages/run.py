@@ -38,10 +38,11 @@ from vpbsd.machine import (
 )
 from vpbsd.models import Model, Student, Teacher, load_model
 from vpbsd.provenance import provenance, write_json_atomic
+from vpbsd.stages.checkpoint import refuse_other_run
 from vpbsd.stages.distill import DistillStage, Guidance
 from vpbsd.stages.finetune import FinetuneStage
 from vpbsd.stages.label import TeacherRuntime, label_volumes
-from vpbsd.stages.loop import OnStep, Stage, StageResult, run_stage
+from vpbsd.stages.loop import CHECKPOINT, OnStep, Stage, StageResult, run_stage
 from vpbsd.stages.pretrain import PretrainStage
 
 __all__ = ["Run", "distill", "finetune", "pretrain", "train"]
@@ -145,6 +146,7 @@ class Run:
 
     def execute(self, stage: Stage) -> StageResult:
         """Train ``stage`` in its folder, after writing down what is run."""
+        refuse_other_run(self.folder / stage.name / CHECKPOINT, stage.identity)
         if self.fabric.is_global_zero:
             (self.folder / stage.name).mkdir(parents=True, exist_ok=True)
             save_config(self.config, self.folder / "config.yaml")
@@ -250,13 +252,14 @@ def distill(run: Run, teacher: Path | None = None) -> StageResult:
     return run.execute(stage)
 
 
-def train(run: Run) -> StageResult:
+def train(run: Run) -> list[StageResult]:
     """All stages that the configuration asks for, each from where it stands."""
+    before = []
     if run.config.distill.uses_teacher:
         if run.config.pretrain.enabled:
-            pretrain(run)
-        finetune(run)
-    return distill(run)
+            before.append(pretrain(run))
+        before.append(finetune(run))
+    return [*before, distill(run)]
 
 
 def _guidance(run: Run, teacher: Model) -> Guidance:

@@ -67,8 +67,7 @@ def read_recipe(recipe: str | None, config: str | None, overrides: Mapping[str, 
     """
     import yaml
 
-    from vpbsd.config import load_config
-    from vpbsd.recipe import find_recipe, shipped_recipes
+    from vpbsd.config import find_recipe, load_config, shipped_recipes
 
     if (recipe is None) == (config is None):
         known = ", ".join(shipped_recipes())

@@ -10,8 +10,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -23,11 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-if TYPE_CHECKING:
-    from vpbsd.config import RunConfig
-    from vpbsd.stages import Run
-
-__all__ = ["TrainingProgress", "log_to", "watched_run"]
+__all__ = ["TrainingProgress", "log_to"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,15 +67,9 @@ class TrainingProgress:
         Where to draw; bars need a terminal there.
     quiet
         Show nothing.
-
-    Attributes
-    ----------
-    earlier_seconds
-        What earlier sessions spent on the stages so far, before this one resumed them.
     """
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
-        self.earlier_seconds = 0.0
         self._quiet = quiet
         self._bars = console.is_terminal and not quiet
         self._progress = Progress(
@@ -103,14 +91,10 @@ class TrainingProgress:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def begin(self, stage: str) -> None:
-        """Tell which stage the next steps belong to."""
-        self._stage, self._first = stage, 0
-
-    def __call__(self, step: int, steps: int, losses: Mapping[str, float]) -> None:
-        """Show that ``step`` of ``steps`` is done."""
-        if not self._first:
-            self._first, self._began = step, time.monotonic()
+    def __call__(self, stage: str, step: int, steps: int, losses: Mapping[str, float]) -> None:
+        """Show that ``step`` of ``steps`` of ``stage`` is done."""
+        if stage != self._stage or step <= self._first:
+            self._stage, self._first, self._began = stage, step, time.monotonic()
             if self._bars:
                 self._task = self._progress.add_task(self._stage, total=steps, loss=0.0)
         if self._bars:
@@ -140,19 +124,3 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def watched_run(config: RunConfig, folder: Path, progress: TrainingProgress) -> Run:
-    """Return a run whose stages show their progress; loads torch."""
-    from vpbsd.stages import Run
-    from vpbsd.stages.loop import Stage, StageResult
-
-    class WatchedRun(Run):
-        def execute(self, stage: Stage) -> StageResult:
-            progress.begin(stage.name)
-            began = time.monotonic()
-            result = super().execute(stage)
-            progress.earlier_seconds += max(0.0, result.seconds - (time.monotonic() - began))
-            return result
-
-    return WatchedRun(config, folder, progress)

@@ -28,17 +28,16 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from vpbsd import __version__
-from vpbsd.config import RunConfig, SimulateConfig, load_config, save_config
+from vpbsd.cli.progress import TrainingProgress
+from vpbsd.config import RunConfig, SimulateConfig, find_recipe, load_config, save_config
 from vpbsd.data.simulate import write_simulated
 from vpbsd.errors import OutputError
-from vpbsd.evaluate import read_mask
 from vpbsd.geometry import Box, Triplet, VoxelSize
 from vpbsd.machine import describe_machine
 from vpbsd.metrics import Scores, score
+from vpbsd.metrics.evaluate import read_mask
 from vpbsd.models import CodeUsage, Teacher, load_model
-from vpbsd.progress import TrainingProgress, watched_run
 from vpbsd.provenance import write_json_atomic
-from vpbsd.recipe import find_recipe
 from vpbsd.report import overview_figure, training_curves
 from vpbsd.segment import SegmentOptions, SegmentReport, predict_volume, segment_volume
 from vpbsd.stages import Run, distill, train
@@ -118,12 +117,12 @@ def run_demo(
     for role in _ROLES:
         _simulate(out / "data", role, config, quick=quick)
     with TrainingProgress(console, quiet=quiet) as progress:
-        run = watched_run(config, out / "run", progress)
-        alone = watched_run(_without_teacher(config), out / "supervised_only", progress)
+        run = Run(config, out / "run", progress)
+        alone = Run(_without_teacher(config), out / "supervised_only", progress)
         logger.info("training teacher and student")
-        train(run)
+        stages = train(run)
         logger.info("training the same student without the teacher")
-        distill(alone)
+        stages.append(distill(alone))
     logger.info("segmenting the held-out volume")
     results, perplexity = _segment_all(run, alone, out)
     student = cast(SegmentReport, results["student"].report)
@@ -132,7 +131,7 @@ def run_demo(
         "codebook_perplexity": perplexity,
         "codebook_size": config.codebook.size,
         "voxels_per_second": student.voxels_per_second,
-        "seconds": progress.earlier_seconds + time.monotonic() - began,
+        "seconds": sum(s.earlier_seconds for s in stages) + time.monotonic() - began,
         "seed": config.seed,
         "quick": quick,
         "vpbsd": __version__,

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vpbsd import __version__
+from vpbsd.cli.failure import guarded
+from vpbsd.cli.options import HelpWithSettings, split_overrides
 from vpbsd.errors import ConfigError, OutputError
-from vpbsd.failure import guarded
-from vpbsd.options import HelpWithSettings, split_overrides
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -163,7 +163,7 @@ def _add_quiet(parser: argparse.ArgumentParser) -> None:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from vpbsd.info import describe_model, describe_segmentation, describe_volume, is_model
+    from vpbsd.cli.info import describe_model, describe_segmentation, describe_volume, is_model
 
     if options.path.exists() and is_model(options.path):
         _tell(describe_model(options.path))
@@ -178,7 +178,7 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from vpbsd.options import simulate_config
+    from vpbsd.cli.options import simulate_config
 
     config = simulate_config(options.shape, options.voxel_size)
     if options.count < 1 or options.seed < 0:
@@ -195,20 +195,22 @@ def _simulate(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from vpbsd.cli.options import read_recipe
     from vpbsd.machine import prepare_process
-    from vpbsd.options import read_recipe
 
     config = read_recipe(options.recipe, options.config, options.overrides)
     _require_run_folder(options.out)
     prepare_process(config.machine.threads)
     from vpbsd import stages
-    from vpbsd.progress import TrainingProgress, log_to, watched_run
+    from vpbsd.cli.progress import TrainingProgress, log_to
 
     console = _stderr()
     with log_to(console, quiet=options.quiet):
         with TrainingProgress(console, quiet=options.quiet) as progress:
-            run = watched_run(config, options.out, progress)
-            if options.verb == "distill":
+            run = stages.Run(config, options.out, progress)
+            if options.verb == "train":
+                result = stages.train(run)[-1]
+            elif options.verb == "distill":
                 result = stages.distill(run, options.teacher)
             else:
                 result = getattr(stages, options.verb)(run)
@@ -230,8 +232,8 @@ def _segment(options: argparse.Namespace) -> int:
         from vpbsd.machine import prepare_process
 
         prepare_process()
+        from vpbsd.cli.progress import log_to
         from vpbsd.models import load_model
-        from vpbsd.progress import log_to
         from vpbsd.segment import segment_volume
 
         console = _stderr()
@@ -266,7 +268,7 @@ def _segment_options(options: argparse.Namespace) -> SegmentOptions:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from vpbsd.evaluate import evaluate
+    from vpbsd.metrics.evaluate import evaluate
 
     scores, size = evaluate(options.mask, options.truth, options.voxel_size)
     if options.json:
@@ -297,8 +299,8 @@ def _demo(options: argparse.Namespace) -> int:
     from vpbsd.machine import prepare_process
 
     prepare_process()
-    from vpbsd.demo import run_demo, summary_lines
-    from vpbsd.progress import log_to
+    from vpbsd.cli.demo import run_demo, summary_lines
+    from vpbsd.cli.progress import log_to
 
     console = _stderr()
     with log_to(console, quiet=options.quiet):

@@ -1,0 +1,54 @@
+"""Every setting of a run, one frozen model per section; defaults live here and nowhere else.
+
+Building a configuration touches no disk and imports no torch. Unknown keys are refused at every
+level. The paper states neither the codebook's size and dimension nor its loss weights, schedules
+and patch sizes: those are settings here, with defaults chosen on validation data.
+"""
+
+from vpbsd.config.data import (
+    DataConfig,
+    SimulateConfig,
+    VolumeConfig,
+)
+from vpbsd.config.nets import (
+    CodebookConfig,
+    StudentConfig,
+    TeacherConfig,
+)
+from vpbsd.config.recipes import (
+    find_recipe,
+    load_config,
+    parse_config,
+    save_config,
+    shipped_recipes,
+)
+from vpbsd.config.run import (
+    MachineConfig,
+    RunConfig,
+)
+from vpbsd.config.stages import (
+    DistillConfig,
+    FinetuneConfig,
+    PretrainConfig,
+    StageConfig,
+)
+
+__all__ = [
+    "CodebookConfig",
+    "DataConfig",
+    "DistillConfig",
+    "FinetuneConfig",
+    "MachineConfig",
+    "PretrainConfig",
+    "RunConfig",
+    "SimulateConfig",
+    "StageConfig",
+    "StudentConfig",
+    "TeacherConfig",
+    "VolumeConfig",
+    "find_recipe",
+    "load_config",
+    "parse_config",
+    "save_config",
+    "shipped_recipes",
+]

@@ -1,0 +1,89 @@
+"""The three training stages."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from vpbsd.config.section import Section, Shape
+
+__all__ = ["DistillConfig", "FinetuneConfig", "PretrainConfig", "StageConfig"]
+
+
+class StageConfig(Section):
+    """What the three stages share: the loop, the optimiser and the patches."""
+
+    steps: int = Field(default=400, ge=1)
+    batch_size: int = Field(default=2, ge=1)
+    patch_voxels: Shape = (48, 64, 64)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    warmup_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises; it falls as a cosine after."""
+    gradient_clip: float = Field(default=1.0, gt=0)
+    average_decay: float = Field(default=0.98, ge=0, lt=1)
+    """Per step, of the moving average of weights that is validated and kept; 0 = none."""
+    simulated_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of the patches of a batch that are simulated."""
+    keep: Literal["best", "last"] = "best"
+    """Keep the net of the best validation, or that of the last step: validation volumes then choose
+    the threshold alone."""
+    validate_every: int = Field(default=100, ge=1)
+    checkpoint_every: int = Field(default=100, ge=1)
+
+
+class PretrainConfig(StageConfig):
+    """Stage 1: the teacher reconstructs unlabelled patches through the codebook."""
+
+    steps: int = Field(default=250, ge=1)
+    alpha: float = Field(default=1.0, ge=0)
+    """Weight of L_cb in L_pre = L_rec + alpha L_cb."""
+    simulated_share: float = Field(default=0.25, ge=0, le=1)
+    enabled: bool = True
+    """Off: the teacher starts from random weights (ablation)."""
+
+
+class FinetuneConfig(StageConfig):
+    """Stage 2: the teacher learns to segment from labelled patches."""
+
+    steps: int = Field(default=400, ge=1)
+    codebook_weight: float = Field(default=0.1, ge=0)
+    """Weight of L_cb beside L_seg, so that codes stay in use."""
+
+
+class DistillConfig(StageConfig):
+    """Stage 3: the student learns from labels, pseudo-labels and the teacher's codes."""
+
+    steps: int = Field(default=1500, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    unlabelled_batch_size: int = Field(default=1, ge=0)
+    """Unlabelled patches per step, beside ``batch_size`` labelled ones."""
+    semi_weight: float = Field(default=1.0, ge=0)
+    """lambda_semi; 0 switches pseudo-labels off."""
+    distill_weight: float = Field(default=1.0, ge=0)
+    """lambda_dis; the target ``none`` switches it off too."""
+    target: Literal["code_vectors", "code_assignments", "features", "none"] = "code_vectors"
+    temperature: float = Field(default=0.1, gt=0)
+    """Softmax temperature over codes for ``code_assignments``."""
+    semi_warmup_share: float = Field(default=0.2, ge=0, lt=1)
+    """Share of the steps over which lambda_semi rises from 0."""
+
+    @model_validator(mode="after")
+    def _unlabelled_needs_a_batch(self) -> Self:
+        if self.semi_weight > 0 and self.unlabelled_batch_size == 0:
+            raise ValueError(
+                "distill.semi_weight > 0 needs distill.unlabelled_batch_size >= 1; "
+                "set semi_weight to 0 to train without pseudo-labels"
+            )
+        return self
+
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether any teacher output enters the loss."""
+        return self.semi_weight > 0 or self.uses_codes
+
+    @property
+    def uses_codes(self) -> bool:
+        """Whether the teacher's encodings enter the loss."""
+        return self.distill_weight > 0 and self.target != "none"
