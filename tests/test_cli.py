@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import vpbsd
-from vpbsd import cli, failure
+from vpbsd import cli
+from vpbsd.cli import failure
 from vpbsd.cli.failure import LOG_NAME, guarded
 from vpbsd.cli.options import read_recipe, settings, simulate_config, split_overrides
 from vpbsd.cli.progress import TrainingProgress, log_to

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import tifffile
 
-from vpbsd import cli, demo
+from vpbsd import cli
+from vpbsd.cli import demo
 from vpbsd.config import find_recipe, load_config
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -84,7 +84,7 @@ class Steps:
         self.losses: dict[int, float] = {}
         self.stop_at = stop_at
 
-    def __call__(self, step: int, steps: int, losses: Mapping[str, float]) -> None:
+    def __call__(self, stage: str, step: int, steps: int, losses: Mapping[str, float]) -> None:
         assert 1 <= step <= steps
         self.losses[step] = losses["loss"]
         if step == self.stop_at:

@@ -55,7 +55,7 @@ class Losses:
         self.seen: list[tuple[int, dict[str, float]]] = []
         self.stop_at = stop_at
 
-    def __call__(self, step: int, steps: int, losses: Mapping[str, float]) -> None:
+    def __call__(self, stage: str, step: int, steps: int, losses: Mapping[str, float]) -> None:
         self.seen.append((step, dict(losses)))
         if step == self.stop_at:
             os.kill(os.getpid(), signal.SIGTERM)

@@ -146,9 +146,7 @@ def run_stage(
     )
     average = WeightAverage(stage.objective, stage.settings.average_decay)
     state = load_checkpoint(
-        state=load_checkpoint(
-            folder / CHECKPOINT, stage.objective, optimiser, average, stage.identity
-        )
+        folder / CHECKPOINT, stage.objective, optimiser, average, stage.identity
     )
     log = _MetricsLog(folder / "metrics.jsonl", state.step, active=fabric.is_global_zero)
     earlier = state.seconds
