@@ -176,7 +176,7 @@ def test_killed_run_repeats_what_its_checkpoint_does_not_hold(
     class Killed(BaseException):
         """Ends the run without any of its own clean-up, as kill -9 does."""
 
-    def kill(step: int, steps: int, losses: Mapping[str, float]) -> None:
+    def kill(stage: str, step: int, steps: int, losses: Mapping[str, float]) -> None:
         if step == 13:
             raise Killed
 
@@ -294,7 +294,7 @@ def test_stop_says_where_it_stands(tmp_path: Path, fabric: Fabric) -> None:
 
 @pytest.mark.usefixtures("handlers")
 def test_second_interrupt_stops_at_once(tmp_path: Path, fabric: Fabric) -> None:
-    def impatient(step: int, steps: int, losses: Mapping[str, float]) -> None:
+    def impatient(stage: str, step: int, steps: int, losses: Mapping[str, float]) -> None:
         if step == 7:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)

@@ -117,7 +117,7 @@ from pathlib import Path
 from vpbsd.config import load_config
 from vpbsd.stages import Run, pretrain
 
-def kill(step, steps, losses):
+def kill(stage, step, steps, losses):
     if step == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -193,3 +193,14 @@ def test_a_full_disk_leaves_nothing_half_written(
     assert written == [0, 1]
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_one_specimen_has_one_microscope() -> None:
+    wide = SimulateConfig(shape_voxels=(16, 24, 24), zoom=(1.0, 1.0))
+    one = SimulateConfig(shape_voxels=(16, 24, 24), zoom=(1.0, 1.0), specimen_seed=5)
+    seen = [SimulatedVolumes(one, seed).volume(index) for seed, index in ((0, 0), (0, 4), (9, 1))]
+    assert seen[0].microscope == seen[1].microscope == seen[2].microscope
+    # Tissue and look are shared, the vessels themselves are not.
+    assert not np.array_equal(seen[0].mask, seen[1].mask)
+    others = [SimulatedVolumes(wide, 0).volume(index) for index in (0, 4)]
+    assert others[0].microscope != others[1].microscope
