@@ -340,3 +340,8 @@ def test_building_a_config_loads_no_torch_and_touches_no_file(tmp_path: Path) ->
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_fsq_refuses_more_codes_than_it_reaches() -> None:
+    with pytest.raises(ConfigError, match="4375 codes at most"):
+        parse_config(tree(codebook={"quantiser": "fsq", "size": 5000}))

@@ -17,13 +17,14 @@ class One(nn.Module):
         self.weight = nn.Parameter(torch.tensor([1.0]))
         self.register_buffer("count", torch.tensor(0))
         self.quantiser = nn.Module()
-        self.quantiser.register_buffer("code", torch.tensor([1.0]))
+        self.quantiser._codebook = nn.Module()
+        self.quantiser._codebook.register_buffer("embed", torch.tensor([1.0]))
 
     def move_to(self, value: float) -> None:
         with torch.no_grad():
             self.weight.fill_(value)
             self.count.fill_(int(value))  # type: ignore[operator]
-            self.quantiser.code.fill_(value)  # type: ignore[operator, union-attr]
+            self.quantiser._codebook.embed.fill_(value)  # type: ignore[operator, union-attr]
 
 
 def test_hand_computed_values() -> None:
@@ -45,7 +46,7 @@ def test_counters_and_codes_are_copied() -> None:
     module.move_to(5.0)
     average.update(100)
     assert int(average.state["count"]) == 5
-    assert float(average.state["quantiser.code"]) == 5.0
+    assert float(average.state["quantiser._codebook.embed"]) == 5.0
     assert float(average.state["weight"]) == pytest.approx(1.4)
 
 

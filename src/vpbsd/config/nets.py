@@ -10,6 +10,9 @@ from vpbsd.config.section import Section, Shape, product
 
 __all__ = ["CodebookConfig", "StudentConfig", "TeacherConfig"]
 
+# Levels 7 x 5 x 5 x 5 x 5, the largest of `models.codebook`.
+FSQ_LARGEST = 4375
+
 
 class TeacherConfig(Section):
     """Teacher: convolutional stem, self-attention encoder, quantised code grid."""
@@ -57,6 +60,15 @@ class CodebookConfig(Section):
     """Moving-average decay of the codes (``ema``)."""
     revive_below: float = Field(default=4.0, ge=0)
     """Codes used less than this per batch (moving average) are replaced by encodings; 0 = never."""
+
+    @model_validator(mode="after")
+    def _fsq_is_small(self) -> Self:
+        if self.quantiser == "fsq" and self.size > FSQ_LARGEST:
+            raise ValueError(
+                f"codebook.quantiser fsq reaches {FSQ_LARGEST} codes at most, codebook.size is "
+                f"{self.size}: lower it, or use quantiser ema"
+            )
+        return self
 
 
 class StudentConfig(Section):

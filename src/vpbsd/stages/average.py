@@ -20,7 +20,7 @@ from torch import Tensor, nn
 __all__ = ["WeightAverage"]
 
 # Codes are moved by an average of their own, and a revived code jumps on purpose.
-_COPIED = "quantiser"
+_COPIED = "._codebook."
 
 
 class WeightAverage:
