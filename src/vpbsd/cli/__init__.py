@@ -183,8 +183,6 @@ def _simulate(options: argparse.Namespace) -> int:
     config = simulate_config(options.shape, options.voxel_size)
     if options.count < 1 or options.seed < 0:
         raise ConfigError("--count must be at least 1 and --seed at least 0")
-    if options.overwrite:
-        _require_simulated_only(options.out)
     from vpbsd.data.simulate import write_simulated
 
     written = write_simulated(
@@ -328,17 +326,6 @@ def _require_run_folder(folder: Path) -> None:
     if any(folder.iterdir()) and not (folder / "config.yaml").exists():
         raise OutputError(
             f"'{folder}' holds files but no run (config.yaml is missing); name another folder"
-        )
-
-
-def _require_simulated_only(folder: Path) -> None:
-    """Refuse to replace a folder in which there is anything but simulated volumes."""
-    present = sorted(folder.iterdir()) if folder.is_dir() else []
-    others = [path.name for path in present if not path.name.startswith("volume_")]
-    if others:
-        raise OutputError(
-            f"'{folder}' holds more than simulated volumes (first: {others[0]}), so "
-            "--overwrite does not touch it; name another folder"
         )
 
 

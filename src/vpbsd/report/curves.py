@@ -18,7 +18,8 @@ __all__ = ["training_curves"]
 
 Curve = tuple[list[int], list[float]]
 
-_NOT_LOSSES = frozenset({"learning_rate", "gradient_norm", "step_seconds"})
+# Perplexity counts codes: on the axis of the losses it would flatten them.
+_NOT_LOSSES = frozenset({"learning_rate", "gradient_norm", "perplexity", "step_seconds"})
 _NOT_SCORES = frozenset({"seconds", "threshold"})
 _PANEL_INCHES = (4.4, 3.0)
 

@@ -157,9 +157,17 @@ def test_a_folder_that_holds_files_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="already holds files"):
         write_simulated(out, SMALL, seed=0, count=1)
     assert [p.name for p in out.iterdir()] == ["thesis.txt"]
-    write_simulated(out, SMALL, seed=0, count=1, overwrite=True)
-    assert not (out / "thesis.txt").exists()
-    assert (out / "volume_000.json").is_file()
+    with pytest.raises(OutputError, match=r"more than simulated volumes \(first: thesis.txt\)"):
+        write_simulated(out, SMALL, seed=0, count=1, overwrite=True)
+    assert (out / "thesis.txt").read_text() == "mine"
+
+
+def test_earlier_volumes_are_replaced_when_allowed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_simulated(out, SMALL, seed=0, count=2)
+    write_simulated(out, SMALL, seed=1, count=1, overwrite=True)
+    assert json.loads((out / "volume_000.json").read_text())["seed"] == 1
+    assert not (out / "volume_001.json").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 

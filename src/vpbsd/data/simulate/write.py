@@ -40,15 +40,20 @@ def write_simulated(
     Raises
     ------
     OutputError
-        If ``out_dir`` is not an empty or a new folder and ``overwrite`` is off, or cannot be
-        written.
+        If ``out_dir`` is not an empty or a new folder and ``overwrite`` is off, holds anything
+        but simulated volumes, or cannot be written.
     """
     target = Path(out_dir)
     if target.exists() and not target.is_dir():
         raise OutputError(f"{target} is a file; name a folder for the simulated volumes")
-    if target.is_dir() and any(target.iterdir()) and not overwrite:
+    present = sorted(target.iterdir()) if target.is_dir() else []
+    if present and not overwrite:
+        raise OutputError(f"{target} already holds files; choose another folder, or --overwrite")
+    others = [path.name for path in present if not path.name.startswith("volume_")]
+    if others:
         raise OutputError(
-            f"{target} already holds files; choose another folder, or allow overwriting it"
+            f"{target} holds more than simulated volumes (first: {others[0]}), so it is not "
+            "overwritten; name another folder"
         )
     volumes = SimulatedVolumes(config, seed)
     try:
