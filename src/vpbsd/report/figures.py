@@ -119,7 +119,7 @@ def overview_figure(
     for line, slab in zip(axes, _slabs(truth.shape[0], voxel_size_um), strict=True):
         masks = [truth, *predictions.values()]
         _draw_row(line, image[slab], [mask[slab] != 0 for mask in masks], voxel_size_um)
-        depth = f"projection of {(slab.stop - slab.start) * voxel_size_um.z_um:g} µm"
+        depth = f"projection of {(slab.stop - slab.start) * voxel_size_um.z_um:.3g} µm"
         line[0].set_ylabel(f"slice {slab.start}" if slab.stop == slab.start + 1 else depth)
     titles = ["input", "truth"]
     titles += [f"{n}\nDice {overlap(m, truth).dice:.3f}" for n, m in predictions.items()]
