@@ -5,11 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from vpbsd.geometry import Triplet
 
-__all__ = ["ConvBatchNorm", "ConvGroupNorm", "Down", "Up", "check_patch", "foreground_bias"]
+__all__ = [
+    "Conv3",
+    "ConvBatchNorm",
+    "ConvGroupNorm",
+    "Down",
+    "Up",
+    "check_patch",
+    "foreground_bias",
+]
+
+_AFFECTED_DEPTH = 2
 
 
 def foreground_bias(share: float) -> float:
@@ -17,12 +28,31 @@ def foreground_bias(share: float) -> float:
     return math.log(share / (1 - share))
 
 
+class Conv3(nn.Conv3d):
+    """3x3x3 convolution with zero padding.
+
+    On CPUs the bf16 weight gradient of such a convolution over a grid two cells deep is
+    computed from memory that nobody wrote (seen with torch 2.13: gradients that change from run
+    to run, now and then NaN). Grids that small cost nothing, so they are trained in fp32.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve (B, inputs, D, H, W)."""
+        if x.shape[2] != _AFFECTED_DEPTH or not torch.is_grad_enabled() or x.device.type != "cpu":
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.to(self.weight.dtype))
+
+
 class ConvBatchNorm(nn.Sequential):
     """3x3x3 convolution, batch normalisation (foldable at deployment), ReLU."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(
-            nn.Conv3d(inputs, outputs, 3, padding=1, bias=False),
+            Conv3(inputs, outputs),
             nn.BatchNorm3d(outputs),
             nn.ReLU(inplace=True),
         )
@@ -33,7 +63,7 @@ class ConvGroupNorm(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(width, width, 3, padding=1, bias=False)
+        self.conv = Conv3(width, width)
         self.norm = nn.GroupNorm(8, width)
 
     def forward(self, x: Tensor) -> Tensor:
