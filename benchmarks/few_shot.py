@@ -22,8 +22,6 @@ from typing import Any
 from vpbsd.config import RunConfig, load_config
 from vpbsd.machine import describe_machine, prepare_process
 
-logger = logging.getLogger("few_shot")
-
 SUPERVISED_ONLY = {"distill.semi_weight": 0, "distill.target": "none"}
 SCORES = ("dice", "cldice", "surface_dice_1_voxel", "surface_dice_2_voxels", "precision", "recall")
 
@@ -35,21 +33,26 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, default=Path("runs/few_shot"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--table-only", action="store_true", help="print what is in results.jsonl")
+    parser.add_argument("--table-only", type=Path, metavar="JSONL", help="only print its table")
     parser.add_argument("--per-plane", action="store_true", help="Sato filter plane by plane")
     arguments = parser.parse_args()
+    results = arguments.table_only or run_all(arguments)
+    print(table([json.loads(line) for line in results.read_text("utf-8").splitlines()]))  # noqa: T201
+
+
+def run_all(arguments: argparse.Namespace) -> Path:
+    """Train and score every seed, and the classical yardsticks; return the file of results."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     prepare_process(arguments.threads)
     folder = arguments.out / arguments.recipe.stem
     folder.mkdir(parents=True, exist_ok=True)
-    results = folder / "results.jsonl"
-    if not arguments.table_only:
-        for seed in arguments.seeds:
-            for result in run_seed(arguments.recipe, folder, seed):
-                write(results, result)
-        for result in classical(load_config(arguments.recipe), arguments.per_plane):
+    results: Path = folder / "results.jsonl"
+    for seed in arguments.seeds:
+        for result in run_seed(arguments.recipe, folder, seed):
             write(results, result)
-    print(table([json.loads(line) for line in results.read_text("utf-8").splitlines()]))  # noqa: T201
+    for result in classical(load_config(arguments.recipe), arguments.per_plane):
+        write(results, result)
+    return results
 
 
 def run_seed(recipe: Path, folder: Path, seed: int) -> Iterator[dict[str, Any]]:

@@ -72,17 +72,14 @@ def _intensity_lines(volume: Volume, *, invert: bool) -> Iterator[Line]:
 
 def describe_segmentation(volume: Volume, model: Model) -> Iterator[Line]:
     """Yield how ``volume`` would be cut for ``model``, and the memory that takes."""
-    from vpbsd.blockwise import projected_peak_bytes
     from vpbsd.machine import available_memory_bytes, choose_device, choose_precision
-    from vpbsd.segment import TorchRuntime, plan_volume
+    from vpbsd.segment import TorchRuntime, plan_volume, projected_bytes
 
     device = choose_device()
     precision = choose_precision("auto", device)
     runtime = TorchRuntime(model.net, precision, device)
     plan = plan_volume(volume, runtime)
-    # Beside the net's own memory: the input as it is stored, and mask and probability.
-    read = runtime.bytes_per_voxel + volume.dtype.itemsize * runtime.channels
-    peak = projected_peak_bytes(plan, read_bytes_per_voxel=read, write_bytes_per_voxel=12.0)
+    peak = projected_bytes(plan, volume, runtime)
     yield "blocks", f"{len(plan)} of {plan.block} voxels, read with halo as {plan.largest_read}"
     yield "computed", f"{plan.overhead:.2f} times the voxels of the volume, in {precision}"
     free = _bytes(available_memory_bytes())

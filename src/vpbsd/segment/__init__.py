@@ -10,7 +10,7 @@ from __future__ import annotations
 from vpbsd.segment.block import probability, read_padded
 from vpbsd.segment.channels import SelectedChannels
 from vpbsd.segment.options import SegmentModel, SegmentOptions, SegmentReport
-from vpbsd.segment.predict import plan_volume, predict_volume
+from vpbsd.segment.predict import plan_volume, predict_volume, projected_bytes
 from vpbsd.segment.runtime import Runtime, TorchRuntime
 from vpbsd.segment.volume import probability_path, segment_volume
 
@@ -25,6 +25,7 @@ __all__ = [
     "predict_volume",
     "probability",
     "probability_path",
+    "projected_bytes",
     "read_padded",
     "segment_volume",
 ]

@@ -14,7 +14,7 @@ from vpbsd.segment.block import probability
 from vpbsd.segment.runtime import Runtime
 from vpbsd.volumes import IntensityScale, Volume, estimate_intensity
 
-__all__ = ["MEMORY_BYTES", "plan_volume", "predict_volume", "require_channels"]
+__all__ = ["MEMORY_BYTES", "plan_volume", "predict_volume", "projected_bytes", "require_channels"]
 
 MEMORY_BYTES = 2 * 2**30
 """What one block may take by default. Larger blocks compute less twice, to little avail above."""
@@ -49,18 +49,17 @@ def plan_volume(
     ConfigError
         If blocks do not fit the stride, or need more memory than the machine has free.
     """
-    per_voxel = runtime.bytes_per_voxel + volume.dtype.itemsize * runtime.channels
     if block_voxels is None:
         block_voxels = choose_block(
             volume.shape_zyx,
             runtime.halo_voxels,
             runtime.stride,
-            limit_voxels=int(memory_bytes / (per_voxel + _WRITE_BYTES_PER_VOXEL)),
+            limit_voxels=int(
+                memory_bytes / (_read_bytes_per_voxel(volume, runtime) + _WRITE_BYTES_PER_VOXEL)
+            ),
         )
     plan = plan_blocks(volume.shape_zyx, block_voxels, runtime.halo_voxels, runtime.stride)
-    needed = projected_peak_bytes(
-        plan, read_bytes_per_voxel=per_voxel, write_bytes_per_voxel=_WRITE_BYTES_PER_VOXEL
-    )
+    needed = projected_bytes(plan, volume, runtime)
     free = available_memory_bytes()
     if needed > free:
         raise ConfigError(
@@ -69,6 +68,20 @@ def plan_volume(
             "choose smaller blocks (--block-voxels) or close other programs"
         )
     return plan
+
+
+def projected_bytes(plan: Plan, volume: Volume, runtime: Runtime) -> int:
+    """Return the memory in bytes that the largest block of ``plan`` takes, beside the program."""
+    return projected_peak_bytes(
+        plan,
+        read_bytes_per_voxel=_read_bytes_per_voxel(volume, runtime),
+        write_bytes_per_voxel=_WRITE_BYTES_PER_VOXEL,
+    )
+
+
+def _read_bytes_per_voxel(volume: Volume, runtime: Runtime) -> float:
+    # What the net needs, and the input as it is stored.
+    return runtime.bytes_per_voxel + volume.dtype.itemsize * runtime.channels
 
 
 def require_channels(volume: Volume, runtime: Runtime) -> None:

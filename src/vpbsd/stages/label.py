@@ -77,7 +77,7 @@ class TeacherRuntime:
             (z, y, x) float32; (d, h, w) integers on the code grid; (dimension, d, h, w) float32
             before the codebook.
         """
-        self._net.eval()
+        self._net.eval().to(self._device)
         with (
             torch.inference_mode(),
             torch.autocast(self._device, torch.bfloat16, enabled=self._autocast),
