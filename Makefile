@@ -9,11 +9,12 @@ PYTHONS := python3.11 python3.12 python3.13 python3
 DEMO_OUT := demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean clean-all
+.PHONY: help demo test bench lint format clean clean-all
 
 help:
 	@echo "make demo    simulate, train, segment and evaluate; results in $(DEMO_OUT)/"
 	@echo "make test    every check: style, types, import order, tests"
+	@echo "make bench   every benchmark, under 40 minutes; benchmarks/results.json, docs/benchmarks.md"
 	@echo "make lint    the same without the tests"
 	@echo "make format  put code and imports in order"
 	@echo "make clean   remove caches, builds and $(DEMO_OUT)/ (also .venv: make clean-all)"
@@ -29,6 +30,9 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/run_all.py
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

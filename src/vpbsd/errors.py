@@ -13,6 +13,7 @@
     │   ├── CheckpointError         missing, truncated, or of another version or kind of model
     │   └── MissingExtraError       an optional dependency is not installed
     ├── CollapseError               training degenerated: dead codebook, empty pseudo-labels or mask
+    ├── WorkerDiedError             the process that computed a block was killed, again and again
     └── BlocksFailedError           some blocks of a blockwise run failed; the others are kept
 
 A message says what happened, the limit or value at fault, the likely cause and the way out.
@@ -33,6 +34,7 @@ __all__ = [
     "VolumeFormatError",
     "VoxelSizeUnknownError",
     "VpbsdError",
+    "WorkerDiedError",
 ]
 
 
@@ -78,6 +80,10 @@ class MissingExtraError(UserError):
 
 class CollapseError(VpbsdError):
     """Training degenerated; the message says what collapsed and what to change."""
+
+
+class WorkerDiedError(VpbsdError):
+    """The process that computed a block died each time, most often for lack of memory."""
 
 
 class BlocksFailedError(VpbsdError):

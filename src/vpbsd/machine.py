@@ -23,6 +23,7 @@ __all__ = [
     "Device",
     "Precision",
     "ProcessSetup",
+    "RuntimePrecision",
     "available_memory_bytes",
     "choose_device",
     "choose_precision",
@@ -36,6 +37,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 Precision = Literal["bf16", "fp32"]
+RuntimePrecision = Literal["bf16", "fp32", "int8"]
+"""In which a net is evaluated; training knows no int8."""
 Device = Literal["cpu", "cuda"]
 
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})

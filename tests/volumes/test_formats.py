@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vpbsd.geometry import Box, VoxelSize
-from vpbsd.volumes import open_volume
+from vpbsd.volumes import Volume, open_volume
 
 KNOWN = (5.0, 2.5, 1.25)
 
@@ -40,6 +42,22 @@ FORMATS: dict[str, tuple[list[int], tuple[float, float, float] | None]] = {
     "named.zarr": ([0], None),
     "array.npy": ([0, 1], None),
     "fortran.npy": ([0], None),
+}
+# What is decoded at once along (z, y, x); the others are read where they lie.
+CHUNKS = {
+    "ome_zlib.ome.tif": (1, 6, 7),
+    "ome_tiled_t1.ome.tif": (1, 16, 16),
+    "imagej_zlib.tif": (1, 6, 7),
+    "bigtiff.tif": (1, 6, 7),
+    "planes": (1, 6, 7),
+    "nifti.nii.gz": (1, 6, 7),
+    "array.h5": (2, 3, 4),
+    "imaris.ims": (4, 4, 4),
+    "ome_04.zarr": (5, 6, 7),
+    "ome_05.zarr": (5, 6, 7),
+    "array_v2.zarr": (5, 6, 7),
+    "array_v3.zarr": (5, 6, 7),
+    "named.zarr": (4, 4, 4),
 }
 every_format = pytest.mark.parametrize("name", FORMATS)
 
@@ -81,6 +99,35 @@ def test_shape_type_and_voxel_size(name: str, written: Path) -> None:
             assert volume.voxel_size_um is None
         else:
             assert volume.require_voxel_size().zyx_um == pytest.approx(voxel_size, rel=1e-5)
+
+
+@every_format
+def test_chunks_are_those_that_a_read_decodes(name: str, written: Path) -> None:
+    with open_volume(written / name) as volume:
+        assert volume.chunk_voxels == CHUNKS.get(name)
+
+
+@every_format
+def test_two_threads_may_read_at_once(name: str, written: Path, array: np.ndarray) -> None:
+    expected = array[FORMATS[name][0]]
+    start = threading.Barrier(2)
+
+    def read(volume: Volume, seed: int) -> bool:
+        rng = np.random.default_rng(seed)
+        start.wait()
+        same = True
+        for _ in range(15):
+            edges = [np.sort(rng.choice(n + 1, 2, replace=False)) for n in (5, 6, 7)]
+            (z0, z1), (y0, y1), (x0, x1) = np.array(edges).tolist()
+            box = Box((z0, y0, x0), (z1, y1, x1))
+            same &= np.array_equal(volume.read(box), expected[(slice(None), *box.slices)])
+        return same
+
+    with ThreadPoolExecutor(2) as pool:
+        for round_ in range(3):  # each time they race for opening the file, too
+            with open_volume(written / name) as volume:
+                jobs = [pool.submit(read, volume, 2 * round_ + i) for i in (0, 1)]
+                assert all(job.result(timeout=60) for job in jobs)
 
 
 @every_format

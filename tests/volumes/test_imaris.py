@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vpbsd.errors import VolumeFormatError
+from vpbsd.geometry import Box
 from vpbsd.volumes import open_volume
 
 Change = Callable[[h5py.File], None]
@@ -89,3 +90,25 @@ def test_other_layouts_are_refused(
 ) -> None:
     with pytest.raises(VolumeFormatError, match=message):
         open_volume(changed(change))
+
+
+def _add_level(file: h5py.File) -> None:
+    for c in (0, 1):
+        group = file.create_group(f"DataSet/ResolutionLevel 1/TimePoint 0/Channel {c}")
+        data = np.full((6, 4, 4), 10 + c, np.uint16)
+        group.create_dataset("Data", data=data, chunks=(2, 4, 4))
+        for axis, size in zip("ZYX", "534", strict=True):
+            group.attrs[f"ImageSize{axis}"] = np.array([size], "S1")
+
+
+def test_coarser_levels_are_those_of_the_file(changed: Callable[[Change], Path]) -> None:
+    with open_volume(changed(_add_level)) as volume:
+        found = volume.coarser(5 * 3 * 4)
+        assert found is not None and found[1] == (1, 2, 2)
+        with found[0] as level:
+            assert level.shape == (2, 5, 3, 4)
+            assert level.chunk_voxels == (2, 4, 4)
+            assert level.require_voxel_size().zyx_um == pytest.approx((5.0, 5.0, 2.5))
+            assert level.read(Box((4, 2, 3), (5, 3, 4))).ravel().tolist() == [10, 11]
+            assert level.coarser(10**9) is None
+        assert volume.coarser(5 * 3 * 4 - 1) is None

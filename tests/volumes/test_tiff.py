@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,18 +170,71 @@ def test_only_the_strips_of_a_box_are_decoded(
     stack = np.arange(4 * 64 * 8, dtype=np.uint16).reshape(4, 64, 8)
     path = tmp_path / "strips.tif"
     tifffile.imwrite(path, stack, compression="zlib", rowsperstrip=8, photometric="minisblack")
-    decoded = []
-    original = tifffile.tifffile.FileCache.read
+    read: list[int] = []
+    original = tifffile.FileHandle.read_segments
 
-    def counting(self: object, *args: object, **kwargs: object) -> object:
-        decoded.append(args)
-        return original(self, *args, **kwargs)
+    def counting(self: Any, offsets: Any, counts: Any, numbers: Any) -> Any:
+        read.extend(numbers)
+        return original(self, offsets, counts, numbers)
 
-    monkeypatch.setattr(tifffile.tifffile.FileCache, "read", counting)
+    monkeypatch.setattr(tifffile.FileHandle, "read_segments", counting)
     with open_volume(path) as volume:
         block = volume.read(Box((1, 17, 2), (3, 23, 5)))
     np.testing.assert_array_equal(block[0], stack[1:3, 17:23, 2:5])
-    assert len(decoded) == 2  # rows 16 to 23 of planes 1 and 2, of 32 strips in all
+    assert read == [2, 2]  # rows 16 to 23 of planes 1 and 2, of 32 strips in all
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": "zlib", "rowsperstrip": 16},
+        {"compression": "lzw", "predictor": True, "tile": (16, 32)},
+        {"tile": (16, 32)},
+        {"tile": (2, 16, 32), "volumetric": True, "compression": "zlib"},
+    ],
+)
+@pytest.mark.parametrize("kind", ["grey", "contig", "separate"])
+def test_any_box_of_strips_and_tiles(options: dict[str, Any], kind: str, tmp_path: Path) -> None:
+    channels = 1 if kind == "grey" else 3
+    stack = np.arange(3 * channels * 70 * 50, dtype=np.uint16).reshape(3, channels, 70, 50)
+    if kind == "grey":
+        arranged, colour = stack[:, 0], {"photometric": "minisblack"}
+    elif kind == "contig":
+        arranged, colour = stack.transpose(0, 2, 3, 1), {"photometric": "rgb"}
+    elif "volumetric" in options:  # samples come before z
+        arranged, colour = stack.transpose(1, 0, 2, 3), {"photometric": "rgb"}
+    else:
+        arranged, colour = stack, {"photometric": "rgb"}
+    if kind != "grey":
+        colour["planarconfig"] = kind
+    tifffile.imwrite(tmp_path / "a.tif", arranged, metadata=None, **colour, **options)
+    expected = stack.transpose(1, 0, 2, 3)
+    with open_volume(tmp_path / "a.tif") as volume:
+        assert volume.shape == expected.shape
+        for box, chosen in (
+            (Box((0, 0, 0), (3, 70, 50)), [*range(channels)]),
+            (Box((1, 15, 31), (3, 33, 34)), [channels - 1]),
+            (Box((0, 69, 49), (1, 70, 50)), [channels - 1, 0]),
+        ):
+            block = volume.read(box, chosen)
+            np.testing.assert_array_equal(block, expected[chosen][(slice(None), *box.slices)])
+
+
+def test_an_uncompressed_tile_that_is_cut_short_is_not_filled_up(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    stack = np.full((3, 64, 64), 7, np.uint16)
+    tifffile.imwrite(path, stack, tile=(32, 32), photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(path) as tif:
+        end = max(
+            o + n for p in tif.pages for o, n in zip(p.dataoffsets, p.databytecounts, strict=True)
+        )
+    content = path.read_bytes()
+    assert end == len(content)
+    path.write_bytes(content[:-100])
+    with open_volume(path) as volume:
+        assert volume.read(Box((0, 0, 0), (2, 64, 64))).min() == 7
+        with pytest.raises(VolumeFormatError, match="ends after 1948 bytes"):
+            volume.read(Box((2, 0, 0), (3, 64, 64)))
 
 
 def test_nothing_reaches_the_log_of_a_good_or_bad_file(

@@ -13,7 +13,7 @@ from ome_zarr_models.v05 import Image
 
 from vpbsd.errors import ConfigError, DataError, OutputError, VolumeFormatError
 from vpbsd.geometry import Box, VoxelSize, tile
-from vpbsd.volumes import OmeZarrWriter, OutputLayout, open_volume, read_attributes
+from vpbsd.volumes import OmeZarrWriter, OutputLayout, levels, open_volume, read_attributes
 
 MakeLayout = Callable[..., OutputLayout]
 
@@ -251,15 +251,14 @@ def test_leftovers_of_a_killed_run_do_not_matter(tmp_path: Path, layout: MakeLay
 def test_a_full_disk_is_reported_with_the_free_bytes(
     tmp_path: Path, layout: MakeLayout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Full:
-        def __setitem__(self, key: object, value: object) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
+    def full(*shard: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     with (
         pytest.raises(OutputError, match=r"No space left on device; [\d,]+ bytes are free in"),
         OmeZarrWriter.create(tmp_path / "a.zarr", layout()) as writer,
     ):
-        monkeypatch.setattr(writer, "_finest", Full())
+        monkeypatch.setattr(levels, "write_shard", full)
         writer.write(Box.whole((5, 6, 7)), np.ones((5, 6, 7), np.uint8))
     assert list(tmp_path.iterdir()) == []
 

@@ -1,96 +1,299 @@
-"""Run an operation on every block of a plan.
+"""Run an operation on every block of a plan, wherever the work is done.
 
-An executor is a function ``(plan, operation, on_done) -> Run``; :func:`run_serial` is the simplest
-one. All executors share one meaning: a block that fails does not end the run, a run with a failed
-block raises and names it, and errors that the next block would meet as well end the run at once.
+::
+
+    run_blocks ──► executor(task, indices) ──► events: BlockDone, BlockFailed ──► log, progress
+
+An executor is a function that yields one event for every block, in any order. All share one
+meaning: a block is tried again a bounded number of times; one that fails for good does not stop
+the others; at the end the run raises and names it; and the ledger holds what is finished, so that
+the same call later does only what is missing. Errors that the next block would meet as well (a
+full disk) end the run at once.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
 
+import numpy as np
+
+from vpbsd.blockwise.interrupt import Stopped, stop_on_sigterm
+from vpbsd.blockwise.ledger import MISSING, Ledger
 from vpbsd.blockwise.plan import Block, Plan
-from vpbsd.errors import BlocksFailedError, DataError
+from vpbsd.blockwise.task import BlockDone, BlockFailed, Event, Operation, Task, attempt, is_fatal
+from vpbsd.blockwise.workers import Part, Workers
+from vpbsd.errors import BlocksFailedError
 
-__all__ = ["Executor", "OnDone", "Operation", "Run", "run_serial"]
+__all__ = ["Executor", "OnDone", "Run", "open_executor", "run_blocks", "run_serial"]
 
 logger = logging.getLogger(__name__)
 
-Operation = Callable[[Block], Any]
-"""Computes one block and stores its result; what it returns is small and handed to ``OnDone``."""
+OnDone = Callable[[Block, BlockDone], None]
+"""Told about every block that succeeded, for the progress bar."""
 
-OnDone = Callable[[Block, Any], None]
-"""Told about every block that succeeded: progress, ledger, sums."""
+Executor = Callable[[Task, Sequence[int]], Iterator[Event]]
+"""Does blocks of a task and yields an event for each."""
 
-# What a single bad block raises: an unreadable chunk, NaN in the data, a failed allocation. Errors
-# of other kinds (a disk that is full, a mistake in the program) would meet every block.
-_OF_ONE_BLOCK = (DataError, MemoryError, RuntimeError, ValueError)
 _GIVE_UP_AFTER = 16
 _NAMED = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run:
-    """What an executor did: blocks done and wall time in seconds."""
+    """What a run did.
 
-    done: int
-    seconds: float
+    Attributes
+    ----------
+    done, skipped
+        Blocks finished now, and blocks that were finished before.
+    missing
+        Blocks of the plan that other parts have still to do.
+    count
+        Sum of what all finished blocks of the plan left behind, earlier runs included.
+    seconds
+        Wall time.
+    read_seconds, compute_seconds, write_seconds
+        Summed over the blocks done now and over all workers.
+    """
+
+    done: int = 0
+    skipped: int = 0
+    missing: int = 0
+    count: int = 0
+    seconds: float = 0.0
+    read_seconds: float = 0.0
+    compute_seconds: float = 0.0
+    write_seconds: float = 0.0
+    failed: list[BlockFailed] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every block of the plan is finished."""
+        return self.missing == 0 and not self.failed
+
+    @property
+    def io_share(self) -> float:
+        """Reading and writing over the sum of all three steps, of the blocks done now."""
+        io = self.read_seconds + self.write_seconds
+        return io / max(io + self.compute_seconds, 1e-12)
 
 
-class Executor(Protocol):
-    """The signature that every executor has."""
+def run_blocks(
+    plan: Plan,
+    operation: Operation,
+    *,
+    ledger: Ledger | None = None,
+    workers: Workers | Executor | None = None,
+    part: Part | None = None,
+    on_done: OnDone | None = None,
+    log: Path | None = None,
+) -> Run:
+    """Run ``operation`` on the blocks of ``plan`` that are not finished yet.
 
-    def __call__(self, plan: Plan, operation: Operation, on_done: OnDone, /) -> Run:
-        """Run ``operation`` on all blocks of ``plan``."""
-        ...
-
-
-def run_serial(plan: Plan, operation: Operation, on_done: OnDone) -> Run:
-    """Run the blocks one after the other in this process.
+    Parameters
+    ----------
+    plan
+        The blocks.
+    operation
+        What to do with each; must survive pickling unless the work is done in this process.
+    ledger
+        What is finished already, and where to note what gets finished; without one, all is done.
+    workers
+        Where the work is done, or an executor that is open; by default in this process.
+    part
+        Do only this share of the blocks.
+    on_done
+        Told about every block that succeeds.
+    log
+        A file that gets one JSON line a block: when, which, where, how long, or the error.
 
     Returns
     -------
     Run
-        Only if every block succeeded.
+        Only if every block of the part succeeded.
 
     Raises
     ------
     BlocksFailedError
-        After the last block, naming the failed ones and the first error (its ``__cause__``); or
-        after 16 failures in a row, when going on makes no sense.
+        After the last block, naming the failed ones and the first error (its ``__cause__``).
+    UserError
+        Whatever would meet every block: a full disk, a missing library.
+    Stopped
+        On SIGTERM; blocks that were being computed in this process are finished first.
     """
     start = time.monotonic()
-    failed: list[tuple[Block, Exception]] = []
-    in_a_row = 0
-    for block in plan:
+    total = len(plan)
+    counts = np.full(total, MISSING, np.int64) if ledger is None else ledger.counts(total)
+    mine = range(total) if part is None else part.of(total)
+    todo = [i for i in mine if counts[i] == MISSING]
+    run = Run(skipped=len(mine) - len(todo))
+    task = Task(plan, operation, ledger)
+    with _executor_of(workers) as execute, _Log(log) as lines, stop_on_sigterm():
         try:
-            result = operation(block)
-        except _OF_ONE_BLOCK as error:
-            logger.warning("block %d (%s) failed: %s", block.index, block.write, error)
-            failed.append((block, error))
-            in_a_row += 1
-            if in_a_row == _GIVE_UP_AFTER:
-                break
-            continue
-        in_a_row = 0
-        on_done(block, result)
-    if failed:
-        raise _failure(plan, failed, stopped=in_a_row == _GIVE_UP_AFTER) from failed[0][1]
-    return Run(done=len(plan), seconds=time.monotonic() - start)
+            for event in execute(task, todo) if todo else ():
+                lines.add(plan, event)
+                if isinstance(event, BlockFailed):
+                    _note_failure(run, plan, event)
+                    continue
+                counts[event.index] = event.count
+                _add(run, event)
+                if on_done is not None:
+                    on_done(plan[event.index], event)
+        except Stopped:
+            raise Stopped(
+                f"stopped with {run.done + run.skipped} of {len(mine)} blocks finished; "
+                "the same command goes on from there"
+            ) from None
+    if part is not None and ledger is not None:
+        # The other parts went on meanwhile; whoever looks last sees all of them.
+        counts = ledger.counts(total)
+    run.seconds = time.monotonic() - start
+    run.count = int(counts[counts != MISSING].sum())
+    run.missing = int(np.count_nonzero(counts == MISSING)) - len(run.failed)
+    if run.failed:
+        raise _failure(plan, run) from run.failed[0].error
+    return run
 
 
-def _failure(
-    plan: Plan, failed: list[tuple[Block, Exception]], *, stopped: bool
-) -> BlocksFailedError:
-    named = "; ".join(f"{block.index} ({block.write})" for block, _ in failed[:_NAMED])
-    more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
-    given_up = f", and the run stopped after {_GIVE_UP_AFTER} failures in a row" if stopped else ""
-    first = failed[0][1]
-    return BlocksFailedError(
-        f"{len(failed)} of {len(plan)} blocks failed: {named}{more}{given_up}; "
-        f"the first error was {type(first).__name__}: {first}"
+@contextmanager
+def open_executor(workers: Workers) -> Iterator[Executor]:
+    """Yield an executor whose workers are started at its first call and live until the end."""
+    if workers.in_process:
+        yield partial(run_serial, lanes=workers.lanes, retries=workers.retries)
+        return
+    with ExitStack() as stack:
+        client: Any = None
+
+        def on_dask(task: Task, indices: Sequence[int]) -> Iterator[Event]:
+            nonlocal client
+            from vpbsd.blockwise.clusters import connect
+            from vpbsd.blockwise.on_dask import run_dask
+
+            if client is None:
+                client = stack.enter_context(connect(workers))
+            return run_dask(client, task, indices, workers)
+
+        yield on_dask
+
+
+@contextmanager
+def _executor_of(workers: Workers | Executor | None) -> Iterator[Executor]:
+    if workers is not None and not isinstance(workers, Workers):
+        yield workers
+        return
+    with open_executor(workers or Workers()) as executor:
+        yield executor
+
+
+def run_serial(
+    task: Task, indices: Sequence[int], *, lanes: int = 2, retries: int = 2
+) -> Iterator[Event]:
+    """Do the blocks in this process, one computed at a time; the simplest executor."""
+    waiting = iter(indices)
+    running: dict[Future[BlockDone], int] = {}
+    pool = ThreadPoolExecutor(max_workers=lanes, thread_name_prefix="lane")
+    try:
+        while True:
+            while len(running) < lanes and (index := next(waiting, None)) is not None:
+                running[pool.submit(attempt, task, index, retries)] = index
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                index = running.pop(future)
+                error = future.exception()
+                if error is None:
+                    yield future.result()
+                else:
+                    yield BlockFailed(index, error, 1 + retries)
+    finally:
+        # What is being computed is finished and noted; seconds of work are not thrown away.
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _add(run: Run, event: BlockDone) -> None:
+    run.done += 1
+    run.read_seconds += event.read_seconds
+    run.compute_seconds += event.compute_seconds
+    run.write_seconds += event.write_seconds
+
+
+def _note_failure(run: Run, plan: Plan, event: BlockFailed) -> None:
+    if is_fatal(event.error) or not isinstance(event.error, Exception):
+        raise event.error
+    logger.warning("block %d (%s) failed: %s", event.index, plan[event.index].write, event.error)
+    run.failed.append(event)
+    if run.done + run.skipped == 0 and len(run.failed) == _GIVE_UP_AFTER:
+        # Not one has succeeded: whatever is wrong is not the block.
+        raise _failure(plan, run) from run.failed[0].error
+
+
+def _failure(plan: Plan, run: Run) -> BlocksFailedError:
+    failed = sorted(run.failed, key=lambda event: event.index)
+    named = "; ".join(
+        f"{event.index} ({plan[event.index].write}; {type(event.error).__name__}: {event.error})"
+        for event in failed[:_NAMED]
     )
+    more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
+    if run.done + run.skipped == 0 and len(failed) == _GIVE_UP_AFTER:
+        return BlocksFailedError(
+            f"the first {len(failed)} of {len(plan)} blocks failed and none succeeded, so the run "
+            f"stopped: {named}{more}"
+        )
+    return BlocksFailedError(
+        f"{len(failed)} of {len(plan)} blocks failed: {named}{more}; all others of this run are "
+        "finished, and the same command tries only these again"
+    )
+
+
+class _Log:
+    """One JSON line a block, appended; lines of earlier runs stay."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> _Log:
+        if self._path is not None:
+            self._file = self._path.open("a", encoding="utf-8", buffering=1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, plan: Plan, event: Event) -> None:
+        if self._file is None:
+            return
+        block = plan[event.index]
+        line: dict[str, object] = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "block": event.index,
+            "start": list(block.write.start),
+            "stop": list(block.write.stop),
+        }
+        if isinstance(event, BlockDone):
+            line |= {
+                "status": "done",
+                "count": event.count,
+                "read_seconds": round(event.read_seconds, 6),
+                "compute_seconds": round(event.compute_seconds, 6),
+                "write_seconds": round(event.write_seconds, 6),
+                "worker": event.worker,
+            }
+        else:
+            line |= {
+                "status": "failed",
+                "attempts": event.attempts,
+                "error": f"{type(event.error).__name__}: {event.error}",
+            }
+        self._file.write(json.dumps(line) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,6 @@ from vpbsd.errors import CheckpointError, IntensityError
 from vpbsd.geometry import Box, Triplet, as_triplet
 
 if TYPE_CHECKING:
-    from vpbsd.models import Model
     from vpbsd.volumes import Volume
 
 __all__ = ["Line", "describe_model", "describe_segmentation", "describe_volume", "is_model"]
@@ -70,20 +70,17 @@ def _intensity_lines(volume: Volume, *, invert: bool) -> Iterator[Line]:
         yield f"background {channel}", f"{centre:g}, spread {spread:g} (of the whole volume)"
 
 
-def describe_segmentation(volume: Volume, model: Model) -> Iterator[Line]:
-    """Yield how ``volume`` would be cut for ``model``, and the memory that takes."""
-    from vpbsd.machine import available_memory_bytes, choose_device, choose_precision
-    from vpbsd.segment import TorchRuntime, plan_volume, projected_bytes
+def describe_segmentation(volume: Volume, model: Path, *, invert: bool) -> Iterator[Line]:
+    """Yield what segmenting ``volume`` with ``model`` takes, measured on a few of its blocks."""
+    from vpbsd.cli.blocks import default_workers
+    from vpbsd.models import load_model
+    from vpbsd.segment import SegmentOptions, estimate_segmentation, prepare_segmentation
 
-    device = choose_device()
-    precision = choose_precision("auto", device)
-    runtime = TorchRuntime(model.net, precision, device)
-    plan = plan_volume(volume, runtime)
-    peak = projected_bytes(plan, volume, runtime)
-    yield "blocks", f"{len(plan)} of {plan.block} voxels, read with halo as {plan.largest_read}"
-    yield "computed", f"{plan.overhead:.2f} times the voxels of the volume, in {precision}"
-    free = _bytes(available_memory_bytes())
-    yield "memory", f"up to {_bytes(peak)} for one block ({free} are free)"
+    options = SegmentOptions(workers=default_workers(volume.shape_zyx), invert=invert)
+    with tempfile.TemporaryDirectory(prefix="vpbsd-info-") as folder:
+        out = Path(folder) / "mask.ome.zarr"
+        prepared = prepare_segmentation(volume, load_model(model), out, options)
+        yield from estimate_segmentation(prepared).lines(prepared)
 
 
 def describe_model(path: Path) -> Iterator[Line]:

@@ -2,6 +2,7 @@
 
 from vpbsd.models.codebook import Codebook, CodeUsage, Quantised
 from vpbsd.models.cost import Cost, cost
+from vpbsd.models.deployed import DeployedStudent
 from vpbsd.models.projection import Projection
 from vpbsd.models.student import Student
 from vpbsd.models.teacher import Teacher, TeacherOutput
@@ -11,6 +12,7 @@ __all__ = [
     "CodeUsage",
     "Codebook",
     "Cost",
+    "DeployedStudent",
     "Model",
     "Projection",
     "Quantised",

@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vpbsd.config import StudentConfig
-from vpbsd.geometry import Triplet
+from vpbsd.geometry import Box, Triplet, as_triplet
+from vpbsd.models.inside import (
+    convolve,
+    features_inside,
+    head_boxes,
+    level_boxes,
+    narrow,
+    padding,
+)
 from vpbsd.models.layers import ConvBatchNorm, Down, Up, check_patch, foreground_bias
 
 __all__ = ["Student"]
@@ -89,6 +97,11 @@ class Student(nn.Module):
         )
         return (z, y, x)
 
+    @property
+    def convs_per_level(self) -> tuple[int, ...]:
+        """Number of 3x3x3 convolutions on each level, finest first: down, and again up."""
+        return tuple(_convs(level) for level in range(len(self.config.widths)))
+
     def features(self, x: Tensor) -> list[Tensor]:
         """Return the decoder's features of each level, finest first.
 
@@ -122,6 +135,31 @@ class Student(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return vessel logits (B, 1, D, H, W) of normalised intensities (B, C, D, H, W)."""
         return self.head(x, self.features(x))
+
+    def forward_inside(self, x: Tensor, crop: Box) -> Tensor:
+        """Return ``forward(x)`` in a box, without computing what only the rest would need.
+
+        Parameters
+        ----------
+        x
+            Normalised intensities (B, C, D, H, W) of a block with its halo.
+        crop
+            In voxels of the block, not empty; logits are (B, 1, *crop.shape).
+        """
+        check_patch(x, self.stride, "student")
+        boxes = level_boxes(self.config, self.convs_per_level, as_triplet(x.shape[2:]), crop)
+        features = features_inside(self, x, boxes, self.config.downsampling)
+        return self._head_inside(x, features, crop)
+
+    def _head_inside(self, x: Tensor, features: Tensor, crop: Box) -> Tensor:
+        boxes = head_boxes(self.config, as_triplet(x.shape[2:]), crop)
+        y = narrow(self.out_up(features), boxes.seen, boxes.upsampled)
+        if self.detail is not None:
+            y += narrow(self.detail(narrow(x, boxes.image, boxes.block)), boxes.seen, boxes.image)
+            pad = padding(boxes.seen, crop)
+            y = convolve(self.refine, nn.functional.relu_(y), pad)
+            y = narrow(y, crop, boxes.seen.grow([p - 1 for p in pad]))
+        return cast(Tensor, self.out(y))
 
     def fold(self) -> Student:
         """Return a copy for inference with every batch normalisation folded into its convolution.

@@ -9,18 +9,45 @@ the cut.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpbsd.blockwise import Block
 from vpbsd.errors import CollapseError, IntensityError
-from vpbsd.geometry import Box, as_triplet
-from vpbsd.segment.runtime import Runtime
+from vpbsd.geometry import Box, Triplet, as_triplet
 from vpbsd.volumes import IntensityScale, Volume
 
-__all__ = ["probability", "read_padded"]
+__all__ = ["Predictor", "probability", "read_padded"]
+
+
+class Predictor(Protocol):
+    """What evaluates a net, as far as a block needs to know; every runtime is one."""
+
+    @property
+    def stride(self) -> Triplet:
+        """Edges of a block must be multiples of this (z, y, x)."""
+        ...
+
+    @property
+    def halo_voxels(self) -> Triplet:
+        """Voxels (z, y, x) beyond a voxel that its result depends on."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the input."""
+        ...
+
+    @property
+    def bytes_per_voxel(self) -> float:
+        """Memory that :meth:`predict` needs per voxel of a block, its input included."""
+        ...
+
+    def predict(self, block: NDArray[np.float32], crop: Box | None = None) -> NDArray[np.float32]:
+        """Return probabilities (z, y, x) in ``crop`` of normalised intensities (c, z, y, x)."""
+        ...
 
 
 def read_padded(volume: Volume, box: Box) -> NDArray[Any]:
@@ -64,7 +91,7 @@ def read_padded(volume: Volume, box: Box) -> NDArray[Any]:
 
 
 def probability(
-    volume: Volume, scale: IntensityScale, runtime: Runtime, block: Block
+    volume: Volume, scale: IntensityScale, runtime: Predictor, block: Block
 ) -> NDArray[np.float32]:
     """Return the foreground probabilities of a block's write box.
 
@@ -92,7 +119,7 @@ def probability(
         If the net's output is not a number there.
     """
     intensities = read_padded(volume, block.read)
-    inside = runtime.predict(scale.apply(intensities))[block.crop.slices]
+    inside = runtime.predict(scale.apply(intensities), block.crop)
     if not np.isfinite(inside).all():
         raise CollapseError(
             f"the net's output is NaN at {block.write} of '{volume.source}'; its weights have "

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from vpbsd.errors import DataError
-from vpbsd.geometry import Box
+from vpbsd.geometry import Box, Triplet
 from vpbsd.volumes import Volume
 
 __all__ = ["SelectedChannels"]
@@ -31,6 +30,8 @@ class SelectedChannels(Volume):
         If there is no such channel, or none is chosen.
     """
 
+    _reads_new = True  # what the volume's own read() returned is nobody else's
+
     def __init__(self, volume: Volume, channels: Sequence[int]) -> None:
         chosen = tuple(int(c) for c in channels)
         if not chosen or not all(0 <= c < volume.channels for c in chosen):
@@ -46,5 +47,13 @@ class SelectedChannels(Volume):
     def _read(self, box: Box, channels: tuple[int, ...]) -> NDArray[Any]:
         return self._volume.read(box, [self._channels[c] for c in channels])
 
-    def _state_files(self) -> Iterable[Path]:
-        return self._volume._state_files()
+    @property
+    def chunk_voxels(self) -> Triplet | None:
+        return self._volume.chunk_voxels
+
+    def coarser(self, max_voxels: int) -> tuple[Volume, Triplet] | None:
+        found = self._volume.coarser(max_voxels)
+        return found and (SelectedChannels(found[0], self._channels), found[1])
+
+    def _state(self) -> Iterable[str]:
+        return self._volume._state()

@@ -19,7 +19,7 @@ import torch
 import zarr
 from numpy.typing import NDArray
 
-from vpbsd.blockwise import Block, plan_blocks, run_serial
+from vpbsd.blockwise import Block, Function, Workers, plan_blocks, run_blocks
 from vpbsd.data.collection import TrainingVolume
 from vpbsd.errors import CollapseError
 from vpbsd.geometry import Box, Triplet, as_triplet
@@ -93,9 +93,12 @@ class TeacherRuntime:
             out.quantised.encodings[0].float().cpu().numpy(),
         )
 
-    def predict(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return vessel probabilities (z, y, x) of normalised intensities (c, z, y, x)."""
-        return self.encode(block)[0]
+    def predict(
+        self, block: NDArray[np.float32], crop: Box | None = None
+    ) -> NDArray[np.float32]:
+        """Return vessel probabilities (z, y, x) in ``crop`` of intensities (c, z, y, x)."""
+        whole = self.encode(block)[0]
+        return whole if crop is None else whole[crop.slices]
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,6 @@ def _label_volume(
     encodings = (
         _create(target / "encodings", (dimension, *grid), np.float16) if keep_encodings else None
     )
-    found = 0
 
     def operation(block: Block) -> int:
         x = volume.scale.apply(read_padded(volume.image, block.read))
@@ -224,12 +226,8 @@ def _label_volume(
             encodings[(slice(None), *write.slices)] = inside.astype(np.float16)
         return hits
 
-    def done(_: Block, hits: int) -> None:
-        nonlocal found
-        found += hits
-
     plan = plan_blocks(shape, runtime.block, net.halo_voxels, net.stride)
-    run_serial(plan, operation, done)
+    found = run_blocks(plan, Function(operation), workers=Workers(lanes=1, retries=0)).count
     share = found / Box.whole(shape).size_voxels
     logger.info("teacher labelled %s: %.2f %% vessel", volume.name, 100 * share)
     return share

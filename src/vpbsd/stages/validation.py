@@ -11,7 +11,7 @@ from vpbsd.data.collection import TrainingVolume
 from vpbsd.errors import CollapseError
 from vpbsd.geometry import Box, Triplet, VoxelSize
 from vpbsd.metrics import best_threshold, probability_mask, score, validation_score
-from vpbsd.segment import Runtime, predict_volume
+from vpbsd.segment import Predictor, predict_volume
 from vpbsd.stages.loop import Validation
 
 __all__ = ["THRESHOLDS", "validate_segmentation"]
@@ -43,7 +43,7 @@ _UNIT = VoxelSize(1.0, 1.0, 1.0)
 
 
 def validate_segmentation(
-    runtime: Runtime,
+    runtime: Predictor,
     volumes: Sequence[TrainingVolume],
     *,
     stage: str,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbsd.errors import VolumeFormatError
-from vpbsd.geometry import Box
+from vpbsd.geometry import Box, Triplet, as_triplet
 
 __all__ = ["AxisMap", "Stored"]
 
@@ -104,6 +104,14 @@ class AxisMap:
         channels = math.prod(sizes.get(letter, 1) for letter in "cs")
         return (channels, sizes["z"], sizes["y"], sizes["x"])
 
+    def zyx(self, stored: Sequence[int]) -> Triplet:
+        """Pick what belongs to (z, y, x) out of one number a stored axis."""
+        return as_triplet([stored[self.letters.index(letter)] for letter in "zyx"])
+
+    def cut(self, array: Stored, box: Box, channels: Sequence[int]) -> Any:
+        """Cut the part out of the stored array, its axes as stored, that spans the channels."""
+        return array[self._key(box, channels)[0]]
+
     def read(self, array: Stored, box: Box, channels: Sequence[int]) -> NDArray[Any]:
         """Cut a box out of the stored array.
 
@@ -111,8 +119,18 @@ class AxisMap:
         -------
         ndarray, (len(channels), z, y, x)
         """
-        # One slice that spans the channels, so that an interleaved file is read only once.
-        first, last = min(channels), max(channels)
+        key, kept = self._key(box, channels)
+        block: NDArray[Any] = np.asarray(array[key])
+        if "c" not in kept:
+            block, kept = block[np.newaxis], "c" + kept
+        ordered = block.transpose([kept.index(letter) for letter in "czyx"])
+        chosen = [c - min(channels) for c in channels]
+        if chosen == list(range(ordered.shape[0])):
+            return ordered
+        return ordered[chosen]
+
+    def _key(self, box: Box, channels: Sequence[int]) -> tuple[tuple[slice | int, ...], str]:
+        """Return the index into the stored array, and the letters of the axes that it keeps."""
         spans = dict(zip("zyx", box.slices, strict=True))
         kept = ""
         key: list[slice | int] = []
@@ -121,15 +139,9 @@ class AxisMap:
                 key.append(spans[letter])
                 kept += letter
             elif letter in "cs" and size > 1:
-                key.append(slice(first, last + 1))
+                # One slice that spans them, so that an interleaved file is read only once.
+                key.append(slice(min(channels), max(channels) + 1))
                 kept += "c"
             else:
                 key.append(0)
-        block: NDArray[Any] = np.asarray(array[tuple(key)])
-        if "c" not in kept:
-            block, kept = block[np.newaxis], "c" + kept
-        ordered = block.transpose([kept.index(letter) for letter in "czyx"])
-        chosen = [c - first for c in channels]
-        if chosen == list(range(ordered.shape[0])):
-            return ordered
-        return ordered[chosen]
+        return tuple(key), kept

@@ -8,10 +8,9 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import DTypeLike
 
 from vpbsd.errors import VolumeFormatError
-from vpbsd.geometry import VoxelSize
+from vpbsd.geometry import Triplet, VoxelSize
 from vpbsd.volumes.axes import AxisMap, Stored
 from vpbsd.volumes.mapped import MappedVolume, choose_array
 from vpbsd.volumes.units import voxel_size_from
@@ -21,16 +20,20 @@ __all__ = ["open_hdf5"]
 
 
 class _Hdf5Volume(MappedVolume):
-    def __init__(
-        self, path: Path, key: str, axes: AxisMap, dtype: DTypeLike, size: VoxelSize | None
-    ) -> None:
-        super().__init__(path, axes, dtype, size)
-        self.key = key
+    _reads_new = True
+
+    def __init__(self, path: Path, dataset: Any, axes: AxisMap, size: VoxelSize | None) -> None:
+        super().__init__(path, axes, checked_dtype(dataset.dtype, str(path)), size)
+        self.key = str(dataset.name)
+        self._chunk = None if dataset.chunks is None else axes.zyx(dataset.chunks)
+
+    @property
+    def chunk_voxels(self) -> Triplet | None:
+        return self._chunk
 
     def _stored(self) -> Stored:
-        if self._handle is None:
-            self._handle = h5py.File(self.path, "r")
-        dataset: Stored = self._handle[self.key]
+        # h5py lets one thread at a time into the library, so that reading needs no other lock.
+        dataset: Stored = self._opened(lambda: h5py.File(self.path, "r"))[self.key]
         return dataset
 
 
@@ -63,9 +66,7 @@ def open_hdf5(path: Path, key: str | None) -> Volume:
             if letters is None or len(letters) != dataset.ndim
             else AxisMap.of(letters, dataset.shape, source)
         )
-        name = str(dataset.name)
-        dtype = checked_dtype(dataset.dtype, source)
-        return _Hdf5Volume(path, name, axes, dtype, _element_size(dataset))
+        return _Hdf5Volume(path, dataset, axes, _element_size(dataset))
 
 
 def _element_size(dataset: Any) -> VoxelSize | None:

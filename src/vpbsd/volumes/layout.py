@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -12,7 +13,9 @@ from vpbsd.errors import ConfigError
 from vpbsd.geometry import Triplet, VoxelSize, as_triplet
 from vpbsd.volumes.pyramid import VolumeKind
 
-__all__ = ["OutputLayout"]
+__all__ = ["NgffVersion", "OutputLayout"]
+
+NgffVersion = Literal["0.4", "0.5"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +33,12 @@ class OutputLayout:
     kind : str
         ``mask``, ``probability`` or ``image``: how coarser levels are made.
     shard : tuple of int
-        (z, y, x) of one file, a multiple of ``chunk``: the unit of writing.
+        (z, y, x), a multiple of ``chunk``: the unit of writing, and, in version 0.5, one file.
     chunk : tuple of int
-        (z, y, x) of what is compressed at once: the unit of reading.
+        (z, y, x) of what is compressed at once: the unit of reading, and, in 0.4, one file.
+    ngff : str
+        Version of the OME-Zarr specification: ``0.5`` (zarr v3), or ``0.4`` (zarr v2) for tools
+        that do not read it yet.
 
     Raises
     ------
@@ -46,6 +52,7 @@ class OutputLayout:
     kind: VolumeKind
     shard: Triplet
     chunk: Triplet = (64, 64, 64)
+    ngff: NgffVersion = "0.5"
 
     def __post_init__(self) -> None:
         if len(self.shape) not in (3, 4) or min(self.shape) < 1:
@@ -61,6 +68,8 @@ class OutputLayout:
             )
         if self.kind not in ("mask", "probability", "image"):
             raise ConfigError(f"kind must be mask, probability or image, got '{self.kind}'")
+        if self.ngff not in ("0.4", "0.5"):
+            raise ConfigError(f"OME-Zarr is written in version 0.4 or 0.5, not '{self.ngff}'")
         if np.dtype(self.dtype).kind not in "uif":
             raise ConfigError(f"an output holds integers or real numbers, not {self.dtype}")
         if self.kind == "mask" and np.dtype(self.dtype).kind not in "ui":

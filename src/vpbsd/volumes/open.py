@@ -1,4 +1,7 @@
-"""Open any volume on disk: the reader is chosen by the file's name, or else its first bytes."""
+"""Open any volume: the reader is chosen by the file's name, or else its first bytes.
+
+A URL is always a zarr hierarchy: the other formats cannot be read in pieces from far away.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from pathlib import Path
 
 from vpbsd.errors import VolumeFormatError
 from vpbsd.geometry import VoxelSize
+from vpbsd.volumes.store import Location, is_url
 from vpbsd.volumes.volume import READ_ERRORS, Volume, damaged
 
 __all__ = ["READABLE", "open_volume"]
@@ -41,7 +45,7 @@ def _nifti(path: Path, key: str | None) -> Volume:
     return open_nifti(path)
 
 
-def _zarr(path: Path, key: str | None) -> Volume:
+def _zarr(path: Location, key: str | None) -> Volume:
     from vpbsd.volumes.ome_zarr import open_zarr
 
     return open_zarr(path, key)
@@ -109,7 +113,8 @@ def open_volume(
     Parameters
     ----------
     path : str or Path
-        A file, a zarr hierarchy or a folder of TIFF planes.
+        A file, a zarr hierarchy or a folder of TIFF planes; or the URL of a zarr hierarchy, of
+        any kind that fsspec knows (``s3://bucket/brain.ome.zarr``).
     voxel_size_um : VoxelSize, optional
         Overrides what the file states, in micrometres along (z, y, x).
     key : str, optional
@@ -125,17 +130,38 @@ def open_volume(
     ------
     VolumeFormatError
         If the path is missing, of an unknown format, damaged, or not one 3D volume.
+    DataError
+        If a URL cannot be reached.
+    MissingExtraError
+        If the library for this kind of URL is not installed.
     """
-    location = Path(path)
+    volume = _open_url(str(path), key) if is_url(path) else _open_path(Path(path), key)
+    return volume if voxel_size_um is None else volume.with_voxel_size(voxel_size_um)
+
+
+def _open_path(location: Path, key: str | None) -> Volume:
     if not location.exists():
         raise VolumeFormatError(
             f"'{location}' does not exist; check the path (it is taken from '{Path.cwd()}')"
         )
     try:
-        volume = _opener(location)(location, key)
+        return _opener(location)(location, key)
     except READ_ERRORS as error:
         raise damaged(str(location), error) from error
-    return volume if voxel_size_um is None else volume.with_voxel_size(voxel_size_um)
+
+
+def _open_url(url: str, key: str | None) -> Volume:
+    name = url.split("?")[0].rstrip("/").lower()
+    if name.endswith(tuple(_BY_SUFFIX)):
+        raise VolumeFormatError(
+            f"'{url}' is not a zarr hierarchy, and nothing else can be read in pieces from a URL; "
+            "copy the file to a disk here, or turn it into OME-Zarr with `vpbsd convert` on a "
+            "machine that has it"
+        )
+    try:
+        return _zarr(url, key)
+    except READ_ERRORS as error:
+        raise damaged(url, error) from error
 
 
 def _opener(path: Path) -> Opener:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
@@ -16,6 +18,7 @@ VolumeKind = Literal["mask", "probability", "image"]
 
 _LARGEST_EDGE_OF_LAST_LEVEL = 256
 _COARSER_AT_MOST = 2.0
+_SLAB_BYTES = 1 << 20
 
 
 def pyramid_factors(shape: Triplet, voxel_size_um: VoxelSize) -> list[Triplet]:
@@ -57,7 +60,9 @@ def downsample(block: NDArray[Any], factor: Triplet, kind: VolumeKind) -> NDArra
 
     Windows at the high end may be cut off; what is there counts. A mask takes the majority,
     and foreground where the votes are even (thin vessels should not vanish sooner than they
-    must); anything else the mean, rounded half up for integers.
+    must), with the highest value of the window; anything else the mean, rounded half up for
+    integers. Means of integers are exact up to 32 bits; real numbers are summed in their own
+    precision, at least 32 bits.
 
     Parameters
     ----------
@@ -76,32 +81,92 @@ def downsample(block: NDArray[Any], factor: Triplet, kind: VolumeKind) -> NDArra
     if factor == (1, 1, 1):
         return block.copy()
     shape = as_triplet(block.shape[-3:])
-    present = np.ones(shape, np.uint8)
-    windows = [
-        (slice(z, None, factor[0]), slice(y, None, factor[1]), slice(x, None, factor[2]))
-        for z, y, x in product(*(range(f) for f in factor))
+    coarse = np.empty((*block.shape[:-3], *level_shape(shape, factor)), block.dtype)
+    reduce = _majority if kind == "mask" else _mean
+    axes = [_spans(n, f, p) for n, f, p in zip(shape, factor, _slab(block, factor), strict=True)]
+    for spans in product(*axes):
+        fine: tuple[Any, ...] = (..., *(span.fine for span in spans))
+        there: tuple[Any, ...] = (..., *(span.coarse for span in spans))
+        window = as_triplet([span.window for span in spans])
+        coarse[there] = block[fine] if window == (1, 1, 1) else reduce(block[fine], window)
+    return coarse
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Voxels along one axis that fall into windows of one length, and where those end up."""
+
+    fine: slice
+    coarse: slice
+    window: int
+
+
+def _spans(size: int, factor: int, at_most: int) -> list[_Span]:
+    """Cut an axis into spans of at most ``at_most`` whole windows, and the cut-off one."""
+    whole = size // factor
+    spans = [
+        _Span(slice(first * factor, last * factor), slice(first, last), factor)
+        for first in range(0, whole, at_most)
+        for last in [min(first + at_most, whole)]
     ]
-    pad = [(0, -n % f) for n, f in zip(shape, factor, strict=True)]
-    counts = _sum_windows(np.pad(present, pad), windows, np.dtype(np.int64))
-    lead = [(0, 0)] * (block.ndim - 3)
-    padded = np.pad(block, [*lead, *pad])
-    if kind == "mask":
-        votes = _sum_windows(padded != 0, windows, np.dtype(np.int64))
-        value = padded[(..., *windows[0])]
-        for window in windows[1:]:
-            value = np.maximum(value, padded[(..., *window)])
-        majority: NDArray[Any] = np.where(2 * votes >= counts, value, np.zeros((), block.dtype))
-        return majority
-    means: NDArray[Any] = _sum_windows(padded, windows, np.dtype(np.float64)) / counts
-    if block.dtype.kind in "ui":
-        means = np.floor(means + 0.5)
-    return means.astype(block.dtype)
+    if size % factor:
+        spans.append(_Span(slice(whole * factor, size), slice(whole, whole + 1), size % factor))
+    return spans
 
 
-def _sum_windows(
-    padded: NDArray[Any], windows: list[tuple[slice, slice, slice]], dtype: np.dtype[Any]
+def _slab(block: NDArray[Any], factor: Triplet) -> Triplet:
+    """Return how many windows to take at once: few planes, whose sums stay in the cache."""
+    plane_bytes = max(1, block[..., 0, :, :].nbytes) * factor[0]
+    windows = as_triplet([max(1, n) for n in block.shape[-3:]])
+    return (max(1, _SLAB_BYTES // plane_bytes), windows[1], windows[2])
+
+
+def _majority(block: NDArray[Any], window: Triplet) -> NDArray[Any]:
+    count = math.prod(window)
+    votes = _fold((block != 0).view(np.uint8), window, np.add, np.min_scalar_type(count))
+    values = _fold(block, window, np.maximum, block.dtype)
+    majority: NDArray[Any] = np.where(2 * votes.astype(np.int32) >= count, values, 0)
+    return majority
+
+
+def _mean(block: NDArray[Any], window: Triplet) -> NDArray[Any]:
+    count = math.prod(window)
+    sums = _fold(block, window, np.add, _sum_type(block.dtype, count))
+    if sums.dtype.kind in "ui":
+        sums += sums.dtype.type(count // 2)
+        sums //= sums.dtype.type(count)
+        return sums
+    sums /= count
+    return np.floor(sums + 0.5) if block.dtype.kind in "ui" else sums
+
+
+def _sum_type(dtype: np.dtype[Any], count: int) -> np.dtype[Any]:
+    """Return the smallest type that holds ``count`` values and half of one more."""
+    if dtype.kind == "f":
+        return np.promote_types(dtype, np.float32)
+    if dtype.itemsize == 8:
+        return np.dtype(np.float64)
+    # A type twice as wide holds 256 bytes, or 65536 words; more is no window of a pyramid.
+    twice = 2 if dtype.itemsize == 1 and count <= 256 else max(4, 2 * dtype.itemsize)
+    return np.dtype(f"{dtype.kind}{twice}")
+
+
+def _fold(
+    block: NDArray[Any], window: Triplet, join: np.ufunc, dtype: np.dtype[Any]
 ) -> NDArray[Any]:
-    total: NDArray[Any] = padded[(..., *windows[0])].astype(dtype)
-    for window in windows[1:]:
-        total += padded[(..., *window)]
-    return total
+    """Join all voxels of each window: first planes, then rows, and columns only of what is left.
+
+    Neighbours in a plane or row lie next to each other in memory, so that these steps run at the
+    speed of memory; the last one, which does not, finds a quarter of the voxels.
+    """
+    joined = block
+    for axis, length in zip((-3, -2, -1), window, strict=True):
+        if length == 1:
+            continue
+        # Moving the axis to the front moves no voxel: it is only named differently.
+        parts = np.moveaxis(joined, axis, 0)
+        total = join(parts[0::length], parts[1::length], dtype=dtype)
+        for k in range(2, length):
+            join(total, parts[k::length], out=total)
+        joined = np.moveaxis(total, 0, axis)
+    return joined

@@ -20,17 +20,16 @@ from typing import Any
 
 import numpy as np
 import tifffile
-import zarr
-from numpy.typing import NDArray
 
 from vpbsd.errors import VolumeFormatError
-from vpbsd.geometry import VoxelSize
+from vpbsd.geometry import Triplet, VoxelSize
 from vpbsd.volumes.axes import AxisMap, Stored
-from vpbsd.volumes.mapped import MappedVolume
+from vpbsd.volumes.mapped import MappedVolume, map_contiguous
+from vpbsd.volumes.segments import PageArray, page_chunk
 from vpbsd.volumes.units import voxel_size_from
 from vpbsd.volumes.volume import Volume, checked_dtype, damaged
 
-__all__ = ["axis_letters", "map_contiguous", "open_tiff", "refuse_complaints", "tiff_complaints"]
+__all__ = ["axis_letters", "open_tiff", "refuse_complaints", "tiff_complaints"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,11 +44,15 @@ _TRUNCATED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a series lies in its file; ``offset`` is None unless it is one uncompressed run."""
+    """Where a series lies in its file; ``offset`` is None unless it is one uncompressed run.
+
+    ``chunk`` is the size along (z, y, x) of the strips or tiles of a series that is no such run.
+    """
 
     series: int
     offset: int | None
     dtype: np.dtype[Any]
+    chunk: Triplet | None
 
 
 class _TiffVolume(MappedVolume):
@@ -57,13 +60,15 @@ class _TiffVolume(MappedVolume):
         super().__init__(path, axes, place.dtype, size)
         self._place = place
 
+    @property
+    def chunk_voxels(self) -> Triplet | None:
+        return self._place.chunk
+
     def _stored(self) -> Stored:
         place = self._place
         if place.offset is not None:
             return map_contiguous(self.path, place.offset, place.dtype, self._axes.stored_shape)
-        if self._handle is None:
-            self._handle = _OpenSeries.of(self.path, place.series)
-        pages: Stored = self._handle.array
+        pages: Stored = self._opened(lambda: _OpenSeries.of(self.path, place.series)).array
         return pages
 
 
@@ -72,13 +77,14 @@ class _OpenSeries:
     """A file that stays open, since the offsets of thousands of pages are slow to collect."""
 
     file: tifffile.TiffFile
-    array: Any
+    array: PageArray
 
     @classmethod
     def of(cls, path: Path, series: int) -> _OpenSeries:
         with tiff_complaints():
             file = tifffile.TiffFile(path)
-            return cls(file, zarr.open(file.series[series].aszarr(), mode="r"))
+            found = file.series[series]
+            return cls(file, PageArray(found, axis_letters(found)))
 
     def close(self) -> None:
         self.file.close()
@@ -115,7 +121,11 @@ def open_tiff(path: Path, key: str | None) -> Volume:
         dtype = checked_dtype(series.dtype, source)
         axes = AxisMap.of(axis_letters(series), series.shape, source)
         voxel_size = _voxel_size(tif, number)
-        place = _Place(number, offset, dtype.newbyteorder(tif.byteorder))
+        chunk = None
+        if offset is None:
+            sizes = page_chunk(series.keyframe)
+            chunk = (sizes.get("z", 1), sizes["y"], sizes["x"])
+        place = _Place(number, offset, dtype.newbyteorder(tif.byteorder), chunk)
     if offset is not None:
         _refuse_short(path, offset + math.prod(axes.stored_shape) * dtype.itemsize)
     return _TiffVolume(path, axes, voxel_size, place)
@@ -148,21 +158,6 @@ def axis_letters(series: tifffile.TiffPageSeries) -> str:
             last = nameless[-1]
             letters = letters[:last] + meaning + letters[last + 1 :]
     return letters
-
-
-def map_contiguous(
-    path: Path, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]
-) -> NDArray[Any]:
-    """Map the voxels of an uncompressed file into memory.
-
-    Mapped anew for each read, so that pages touched earlier do not stay in the process.
-
-    Raises
-    ------
-    ValueError
-        If the file ends before the array does.
-    """
-    return np.memmap(path, dtype, mode="r", offset=offset, shape=shape)
 
 
 def _refuse_short(path: Path, expected_bytes: int) -> None:

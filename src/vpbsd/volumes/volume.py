@@ -6,12 +6,13 @@ import copy
 import hashlib
 import json
 import struct
+import threading
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -19,7 +20,15 @@ from numpy.typing import DTypeLike, NDArray
 from vpbsd.errors import DataError, VolumeFormatError, VoxelSizeUnknownError
 from vpbsd.geometry import Box, Triplet, VoxelSize, as_triplet
 
-__all__ = ["READ_ERRORS", "ArrayVolume", "Volume", "VolumeShape", "checked_dtype", "damaged"]
+__all__ = [
+    "READ_ERRORS",
+    "ArrayVolume",
+    "Volume",
+    "VolumeShape",
+    "checked_dtype",
+    "damaged",
+    "level_factor",
+]
 
 VolumeShape = tuple[int, int, int, int]
 
@@ -67,10 +76,25 @@ def damaged(source: str, error: object) -> VolumeFormatError:
     )
 
 
+def level_factor(fine_zyx: Triplet, coarse_zyx: Triplet) -> Triplet | None:
+    """Return how many voxels of a level one voxel of a coarser level spans along (z, y, x).
+
+    None where the sizes do not stand in a whole ratio (rounded up or down at the far edge).
+    """
+    factor = []
+    for fine, coarse in zip(fine_zyx, coarse_zyx, strict=True):
+        ratio = max(1, round(fine / coarse))
+        if coarse not in (fine // ratio, -(-fine // ratio)):
+            return None
+        factor.append(ratio)
+    return as_triplet(factor)
+
+
 class Volume(ABC):
     """A lazily read volume; nothing but metadata is in memory until :meth:`read` is called.
 
-    A volume can be pickled: open handles are left behind and opened again on first use.
+    A volume can be pickled: open handles are left behind and opened again on first use. Several
+    threads may read it at once.
 
     Parameters
     ----------
@@ -94,6 +118,9 @@ class Volume(ABC):
     dtype: np.dtype[Any]
     voxel_size_um: VoxelSize | None
 
+    # Whether _read returns an array that nobody else holds, so that read() need not copy it.
+    _reads_new: ClassVar[bool] = False
+
     def __init__(
         self,
         source: str,
@@ -107,6 +134,7 @@ class Volume(ABC):
         self.dtype = checked_dtype(dtype, source)
         self.voxel_size_um = voxel_size_um
         self._handle: Any = None
+        self._lock = threading.RLock()
         if min(self.shape) < 1:
             raise VolumeFormatError(
                 f"'{source}' is empty along an axis: its shape (c, z, y, x) is {self.shape}"
@@ -119,6 +147,38 @@ class Volume(ABC):
     def _state_files(self) -> Iterable[Path]:
         """Return the files whose size and time tell whether the volume has changed."""
         return ()
+
+    def _state(self) -> Iterable[str]:
+        """Return what beside the values belongs to the identity of the content."""
+        for path in self._state_files():
+            state = path.stat()
+            yield f"{path.name}:{state.st_size}:{state.st_mtime_ns};"
+
+    def _opened(self, open_it: Callable[[], Any]) -> Any:
+        """Return the handle that stays open until :meth:`close`, opened by one thread only."""
+        with self._lock:
+            if self._handle is None:
+                self._handle = open_it()
+            return self._handle
+
+    @property
+    def chunk_voxels(self) -> Triplet | None:
+        """What is decoded at once along (z, y, x), in voxels; None where a box costs only itself.
+
+        A box that does not follow this grid pays for every chunk that it touches.
+        """
+        return None
+
+    def coarser(self, max_voxels: int) -> tuple[Volume, Triplet] | None:
+        """Return the finest level of the pyramid with at most ``max_voxels`` (z * y * x) voxels.
+
+        Returns
+        -------
+        (Volume, factor) or None
+            The level, and how many voxels of this volume one of its voxels spans along
+            (z, y, x); None where there is no pyramid or none of its levels is small enough.
+        """
+        return None
 
     @property
     def shape_zyx(self) -> Triplet:
@@ -168,7 +228,9 @@ class Volume(ABC):
             raise damaged(self.source, error) from error
         if block.shape != expected:
             raise damaged(self.source, f"{box} came back as {block.shape}, not {expected}")
-        # np.array copies: the caller may change the block without touching a cached array.
+        if self._reads_new:
+            return np.asarray(block, dtype=self.dtype, order="C")
+        # np.array copies: the caller may change the block without touching a mapped array.
         return np.array(block, dtype=self.dtype, order="C")
 
     def _chosen(self, channels: Sequence[int] | None) -> tuple[int, ...]:
@@ -198,12 +260,12 @@ class Volume(ABC):
         """Return a cheap identity of the content, equal as long as the files are untouched.
 
         A hash of :meth:`content_digest` with the size and modification time of the files (of a
-        zarr hierarchy: its metadata files). The voxel size is no part of it.
+        zarr hierarchy: its metadata files; behind a URL: the metadata themselves). The voxel size
+        is no part of it.
         """
         digest = hashlib.sha256(self.content_digest().encode())
-        for path in self._state_files():
-            state = path.stat()
-            digest.update(f"{path.name}:{state.st_size}:{state.st_mtime_ns};".encode())
+        for part in self._state():
+            digest.update(part.encode())
         return digest.hexdigest()[:32]
 
     def require_voxel_size(self) -> VoxelSize:
@@ -229,8 +291,9 @@ class Volume(ABC):
 
     def close(self) -> None:
         """Let go of open files; a later read opens them again."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
+        with self._lock:
+            handle, self._handle = self._handle, None
+        if hasattr(handle, "close"):
             handle.close()
 
     def __enter__(self) -> Self:
@@ -246,7 +309,13 @@ class Volume(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         # copy.copy comes here too: a copy must not close the file of the original.
-        return {**self.__dict__, "_handle": None}
+        state = {**self.__dict__, "_handle": None}
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
 
     def __repr__(self) -> str:
         size = self.voxel_size_um or "unknown"
@@ -308,5 +377,8 @@ class ArrayVolume(Volume):
         self._array = array if array.ndim == 4 else array[np.newaxis]
         super().__init__(source, self._array.shape, array.dtype, voxel_size_um)
 
+    _reads_new = True
+
     def _read(self, box: Box, channels: tuple[int, ...]) -> NDArray[Any]:
+        # A list of channels, unlike a slice, makes NumPy copy.
         return self._array[(slice(None), *box.slices)][list(channels)]

@@ -1,22 +1,22 @@
-"""Write a volume as OME-Zarr 0.5, shard by shard, and show it only when it is complete.
+"""Write a volume as OME-Zarr, shard by shard, and show it only when it is complete.
 
 ::
 
-    OUT.ome.zarr/             group: "ome" (version 0.5, multiscales), "vpbsd" (provenance)
-      0  1  2 …               zarr v3 arrays, (z, y, x) or (c, z, y, x), coarser by 2 each
+    create(path) ──► write(box, array) … ──► write_coarse(level, box) … ──► finish()
+                     level 0, any process     level 1, 2, …, any process    metadata, then the name
 
-A mask is an ordinary image group of integers, which every viewer opens; shown as labels, it is
-dragged into a labels layer. (A ``labels`` group would have to lie inside the image's own
-folder, which is the user's and is never written to.)
+    OUT.ome.zarr/             group: pyramid, image-label (masks), provenance
+      0  1  2 …               (z, y, x) or (c, z, y, x), each coarser than the one before
+
+A mask's group is an image that is marked as labels. It stands on its own, or, as
+``IMAGE.ome.zarr/labels/NAME``, inside the image that it belongs to.
 """
 
 from __future__ import annotations
 
-import math
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,80 +24,178 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbsd.errors import DataError, OutputError, VolumeFormatError
+from vpbsd.errors import DataError, OutputError
 from vpbsd.geometry import Box, Triplet, as_triplet, tile
+from vpbsd.volumes import durable, levels
+from vpbsd.volumes.labels import LabelledImage, labels_image
 from vpbsd.volumes.layout import OutputLayout
-from vpbsd.volumes.pyramid import downsample, level_shape, pyramid_factors
-from vpbsd.volumes.volume import READ_ERRORS, damaged
+from vpbsd.volumes.metadata import Frame, ome_attributes, put_attributes, require_valid
+from vpbsd.volumes.pyramid import level_shape, pyramid_factors
+from vpbsd.volumes.refusal import cannot_write, refuse_existing, refuse_foreign
+from vpbsd.volumes.store import Location, is_url, local_path, open_store, remove, store_errors
 
-__all__ = ["OmeZarrWriter", "read_attributes"]
+__all__ = ["OmeZarrWriter"]
 
-_ATTRIBUTES_KEY = "vpbsd"
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where an output goes, and what is said about it.
+
+    ``folder`` is where it grows: beside ``location``, or, for a URL, ``location`` itself.
+    """
+
+    location: Location
+    folder: Location
+    name: str
+    attributes: Mapping[str, Any]
+    overwrite: bool
 
 
 class OmeZarrWriter:
-    """One output, written into a hidden folder beside it and renamed at the end.
+    """One output, written into a folder of its own and renamed at the end.
 
-    Use it as a context: on leaving, :meth:`finish` is called, or, after an exception,
-    :meth:`abort`. Several processes may write (a writer can be pickled), as long as each box is
-    written by one of them; only one may finish.
+    Several processes may write at once (a writer can be pickled, or made again by
+    :meth:`attach`), as long as each box is written by one of them; only one may finish. Use it
+    as a context where one process does it all: on leaving, the coarser levels are made and the
+    output is finished, or, after an exception, removed.
+
+    An object store knows no renaming: there the output grows under its own URL, and becomes an
+    image only by its attributes, which come last.
     """
 
-    def __init__(self, path: Path, partial: Path, layout: OutputLayout, name: str) -> None:
-        self.path = path
+    def __init__(self, layout: OutputLayout, target: _Target, image: LabelledImage | None) -> None:
+        """Describe an output without touching it; :meth:`create` or :meth:`attach` start one."""
+        self.path = target.location
+        self.name = target.name
         self.layout = layout
-        self.name = name
-        self._partial = partial
-        self._attributes: dict[str, Any] = {}
-        self._overwrite = False
+        self.factors: list[Triplet] = (
+            pyramid_factors(layout.shape_zyx, layout.voxel_size_um)
+            if image is None
+            else image.factors
+        )
+        self._target = target
+        self._image = image
         self._open = True
-        self._finest: Any = None
+        self._arrays: dict[int, Any] = {}
 
     @classmethod
     def create(
         cls,
-        path: str | Path,
+        path: Location,
         layout: OutputLayout,
         *,
         name: str | None = None,
         attributes: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        partial: Path | None = None,
     ) -> OmeZarrWriter:
-        """Start an output; nothing appears at ``path`` until :meth:`finish`.
+        """Start an output with all its levels, still empty; what was begun before is removed.
 
         Parameters
         ----------
         path : str or Path
-            Ends in ``.zarr``, by custom ``.ome.zarr``.
+            A folder or URL; ends in ``.zarr``, by custom ``.ome.zarr``, or is
+            ``IMAGE.ome.zarr/labels/NAME``.
         layout : OutputLayout
-            Shape, type, voxel size and cut.
+            Shape, type, voxel size and cut. Labels inside an image take version, levels, units,
+            scale and translation from the image instead.
         name : str, optional
             What viewers call it; the file's name by default.
         attributes : mapping, optional
-            Provenance that JSON can hold, read back by :func:`read_attributes`.
+            Provenance that JSON can hold, read back by ``read_attributes``.
         overwrite : bool
-            Replace an earlier zarr output, at :meth:`finish`; it stays until then.
+            Replace an earlier zarr output: on disk at :meth:`finish`, until when it stays; in an
+            object store now.
+        partial : Path, optional
+            Folder in which the output grows, on the disk of ``path``; a hidden one beside
+            ``path`` by default, and of no meaning for a URL.
 
         Raises
         ------
         OutputError
-            If the output exists, or cannot be written.
+            If the output exists, cannot be written, or does not fit the image it lies in.
+        MissingExtraError
+            If the package that speaks a URL's protocol is not installed.
         """
-        target = Path(path)
-        _refuse_existing(target, overwrite)
-        partial = target.parent / f".{target.name}.partial"
-        writer = cls(target, partial, layout, name or target.name.split(".")[0] or "volume")
-        writer._attributes = dict(attributes or {})
-        writer._overwrite = overwrite
+        writer = cls._describe(
+            path, layout, partial, name=name, attributes=attributes, overwrite=overwrite
+        )
+        target = writer._target
         with writer._writing():
+            refuse_existing(target.location, overwrite)
+            if partial is not None and not is_url(target.folder):
+                refuse_foreign(partial)
             # What lies there was left by a run that was killed: unfinished by definition.
-            _remove(partial)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            writer._finest = writer._create_level(0, layout.shape_zyx)
+            remove(target.folder)
+            store = open_store(target.folder, read_only=False)
+            levels.create_levels(store, writer.layout, writer._shapes())
+            _sync_metadata(target.folder)
         return writer
 
+    @classmethod
+    def attach(
+        cls,
+        path: Location,
+        layout: OutputLayout,
+        *,
+        name: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+        partial: Path | None = None,
+    ) -> OmeZarrWriter:
+        """Go on with an output that :meth:`create` began with the same arguments.
+
+        Raises
+        ------
+        OutputError
+            If nothing was begun there, or with another shape, type or cut.
+        """
+        writer = cls._describe(
+            path, layout, partial, name=name, attributes=attributes, overwrite=overwrite
+        )
+        folder = writer._target.folder
+        with writer._writing():
+            store = open_store(folder, read_only=True)
+            differs = levels.difference(store, writer.layout, writer._shapes())
+        if differs is not None:
+            raise OutputError(
+                f"'{writer.path}' cannot be continued from '{folder}': {differs}; go on with the "
+                "settings that it was begun with, or begin anew"
+            )
+        return writer
+
+    @classmethod
+    def _describe(
+        cls, path: Location, layout: OutputLayout, partial: Path | None, **about: Any
+    ) -> OmeZarrWriter:
+        local = local_path(path)
+        location: Location = str(path).rstrip("/") if local is None else local
+        image = None
+        labelled = labels_image(location)
+        if labelled is not None:
+            image = LabelledImage.read(labelled)
+            image.require_shape(layout.shape_zyx)
+            layout = replace(layout, ngff=image.ngff)
+        base = str(location).rpartition("/")[2] if local is None else local.name
+        target = _Target(
+            location=location,
+            folder=location if local is None else partial or _hidden(local, labelled),
+            name=about["name"] or base.split(".")[0] or "volume",
+            attributes=dict(about["attributes"] or {}),
+            overwrite=about["overwrite"],
+        )
+        return cls(layout, target, image)
+
+    def level_shape(self, level: int) -> Triplet:
+        """Return the size in voxels of a level along (z, y, x)."""
+        return level_shape(self.layout.shape_zyx, self.factors[level])
+
+    def level_shard(self, level: int) -> Triplet:
+        """Return what is written of a level at once along (z, y, x)."""
+        return levels.shard_of(self.layout, self.level_shape(level))
+
     def write(self, box: Box, array: NDArray[Any]) -> None:
-        """Write whole shards.
+        """Write whole shards of the finest level; they are on the disk on return.
 
         Parameters
         ----------
@@ -115,7 +213,7 @@ class OmeZarrWriter:
             If the disk is full or the folder cannot be written.
         """
         self._refuse_closed()
-        self._check_box(box)
+        self._check_box(0, box)
         expected = (*self.layout.lead, *box.shape)
         if array.shape != expected:
             raise DataError(f"box {box} needs an array of shape {expected}, got {array.shape}")
@@ -126,17 +224,52 @@ class OmeZarrWriter:
                 f"values of type {array.dtype} do not fit into '{self.path}' of type {dtype} "
                 "without loss; convert them explicitly first"
             )
-        with self._writing():
-            self._finest[(..., *box.slices)] = array.astype(dtype, copy=False)
+        values = array.astype(dtype, copy=False)
+        for shard in self._shards(0, box):
+            self._put(0, shard, values[(..., *shard.relative_to(box).slices)])
 
-    def finish(self) -> Path:
-        """Add the coarser levels and the metadata, check them, and move it all to its name.
+    def write_coarse(self, level: int, box: Box) -> None:
+        """Make whole shards of a coarser level from the one before, which must be there.
+
+        One shard and 16 MB of the finer level are held in memory at a time.
+
+        Parameters
+        ----------
+        level : int
+            From 1 on.
+        box : Box
+            Of whole shards, as in :meth:`write`, in voxels of that level.
+
+        Raises
+        ------
+        DataError
+            If there is no such level, or the box cuts a shard or lies outside.
+        OutputError
+            If the disk is full or the folder cannot be written.
+        """
+        self._refuse_closed()
+        if not 1 <= level < len(self.factors):
+            raise DataError(f"'{self.path}' has coarser levels 1 to {len(self.factors) - 1}")
+        self._check_box(level, box)
+        for shard in self._shards(level, box):
+            with self._writing():
+                values = self._coarsened(level, shard)
+            self._put(level, shard, values)
+
+    def build_levels(self) -> None:
+        """Make all coarser levels in this process, one after the other."""
+        for level in range(1, len(self.factors)):
+            for box in tile(self.level_shape(level), self.level_shard(level)):
+                self.write_coarse(level, box)
+
+    def finish(self) -> Location:
+        """Add the metadata, check them, and give the output its name; the levels must be there.
 
         Calling it again does nothing.
 
         Returns
         -------
-        Path
+        Path or str
             Where the output is.
 
         Raises
@@ -147,27 +280,24 @@ class OmeZarrWriter:
         if not self._open:
             return self.path
         import zarr
-        from ome_zarr_models.v05 import Image
 
-        factors = pyramid_factors(self.layout.shape_zyx, self.layout.voxel_size_um)
+        target, image = self._target, self._image
+        frame = Frame.of(self.layout.voxel_size_um) if image is None else image.frame
+        inside = image is not None
+        ome = ome_attributes(self.layout, self.name, self.factors, frame, inside_image=inside)
         with self._writing():
-            for level in range(1, len(factors)):
-                self._write_level(level, factors[level - 1], factors[level])
-            group = zarr.open_group(self._partial, mode="a", zarr_format=3)
-            group.attrs["ome"] = self._multiscales(factors)
-            if self._attributes:
-                group.attrs[_ATTRIBUTES_KEY] = self._attributes
-            Image.from_zarr(zarr.open_group(self._partial, mode="r"))
-            _refuse_existing(self.path, self._overwrite)
-            _swap(self._partial, self.path)
+            group = zarr.open_group(open_store(target.folder, read_only=False), mode="r+")
+            put_attributes(group, self.layout.ngff, ome, target.attributes)
+            require_valid(group, self.layout)
+            self._move()
         self._open = False
         return self.path
 
     def abort(self) -> None:
-        """Remove what was written so far; an earlier output at the path stays."""
+        """Remove what was written so far; on disk, an earlier output at the path stays."""
         if self._open:
             self._open = False
-            _remove(self._partial)
+            remove(self._target.folder)
 
     def __enter__(self) -> Self:
         return self
@@ -182,161 +312,84 @@ class OmeZarrWriter:
             self.abort()
             return
         try:
+            if self._open:
+                self.build_levels()
             self.finish()
         finally:
             self.abort()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Open arrays hold connections and locks of this process.
+        return {**self.__dict__, "_arrays": {}}
 
     def _refuse_closed(self) -> None:
         if not self._open:
             raise OutputError(f"'{self.path}' is finished or aborted already; create it anew")
 
-    def _check_box(self, box: Box) -> None:
-        edges = zip(box.start, box.stop, self.layout.shape_zyx, self.layout.shard, strict=True)
-        for start, stop, size, shard in edges:
+    def _check_box(self, level: int, box: Box) -> None:
+        shape, whole = self.level_shape(level), self.level_shard(level)
+        for start, stop, size, shard in zip(box.start, box.stop, shape, whole, strict=True):
             if not 0 <= start < stop <= size:
-                raise DataError(f"box {box} is not inside the output {self.layout.shape_zyx}")
+                raise DataError(f"box {box} is not inside the output {shape}")
             if start % shard or (stop % shard and stop != size):
                 raise DataError(
-                    f"box {box} cuts a shard of {tuple(self.layout.shard)} voxels: two writers "
-                    "in one shard lose data; let each block cover whole shards"
+                    f"box {box} cuts a shard of {whole} voxels: two writers in one shard lose "
+                    "data; let each block cover whole shards"
                 )
+
+    def _shards(self, level: int, box: Box) -> Iterator[Box]:
+        return (part.shift(box.start) for part in tile(box.shape, self.level_shard(level)))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
-            raise OutputError(_disk_message(self.path, error)) from error
+        except store_errors() as error:
+            raise OutputError(cannot_write(self.path, error)) from error
 
-    def _create_level(self, level: int, shape: Triplet) -> Any:
-        import zarr
-        from zarr.codecs import BloscCodec
+    def _move(self) -> None:
+        """Give a folder its name; what is in an object store lies there already."""
+        folder, path = local_path(self._target.folder), local_path(self.path)
+        if folder is None or path is None:
+            return
+        durable.sweep(folder)
+        _sync_metadata(folder)
+        refuse_existing(path, self._target.overwrite)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.swap(folder, path)
+        if self._image is not None:
+            self._image.register(path.name)
 
-        layout = self.layout
-        ones = (1,) * len(layout.lead)
-        shard = [
-            min(s, math.ceil(n / c) * c)
-            for s, c, n in zip(layout.shard, layout.chunk, shape, strict=True)
-        ]
-        return zarr.create_array(
-            self._partial / str(level),
-            shape=(*layout.lead, *shape),
-            dtype=np.dtype(layout.dtype),
-            chunks=(*ones, *layout.chunk),
-            shards=(*ones, *shard),
-            compressors=BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
-            fill_value=0,
-            dimension_names=self._axes(),
-            zarr_format=3,
-        )
+    def _shapes(self) -> list[Triplet]:
+        return [self.level_shape(level) for level in range(len(self.factors))]
 
-    def _axes(self) -> list[str]:
-        return [*("c" for _ in self.layout.lead), "z", "y", "x"]
+    def _coarsened(self, level: int, shard: Box) -> NDArray[Any]:
+        finer, coarser = self.factors[level - 1], self.factors[level]
+        step = as_triplet([c // f for f, c in zip(finer, coarser, strict=True)])
+        source, shape = self._array(level - 1), self.level_shape(level - 1)
+        return levels.coarsen(source, shape, shard, step, self.layout.kind)
 
-    def _write_level(self, level: int, finer: Triplet, factor: Triplet) -> None:
-        """Make one level from the one before, holding one shard and a few chunks in memory."""
-        import zarr
+    def _array(self, level: int) -> Any:
+        if level not in self._arrays:
+            store = open_store(self._target.folder, read_only=False)
+            self._arrays[level] = levels.open_level(store, level)
+        return self._arrays[level]
 
-        source = zarr.open_array(self._partial / str(level - 1), mode="r")
-        source_shape = as_triplet(source.shape[-3:])
-        shape = level_shape(self.layout.shape_zyx, factor)
-        target = self._create_level(level, shape)
-        step = as_triplet([f // g for f, g in zip(factor, finer, strict=True)])
-        for shard in tile(shape, self.layout.shard):
-            values = np.empty((*self.layout.lead, *shard.shape), target.dtype)
-            for piece in tile(shard.shape, self.layout.chunk):
-                coarse = piece.shift(shard.start)
-                start = [a * f for a, f in zip(coarse.start, step, strict=True)]
-                stop = [b * f for b, f in zip(coarse.stop, step, strict=True)]
-                box = Box(as_triplet(start), as_triplet(stop)).clip(source_shape)
-                fine = np.asarray(source[(..., *box.slices)])
-                values[(..., *piece.slices)] = downsample(fine, step, self.layout.kind)
-            target[(..., *shard.slices)] = values
-
-    def _multiscales(self, factors: Sequence[Triplet]) -> dict[str, Any]:
-        """Return the ``ome`` attribute (OME-NGFF 0.5, section multiscales)."""
-        lead = [1.0] * len(self.layout.lead)
-        nowhere = [0.0] * len(self.layout.lead)
-        voxel = self.layout.voxel_size_um
-        datasets = []
-        for level, factor in enumerate(factors):
-            # Scaling keeps the first voxel's centre; a window's centre lies (f - 1) / 2 further.
-            shift = [(f - 1) / 2 * u for f, u in zip(factor, voxel.zyx_um, strict=True)]
-            transforms = [
-                {"type": "scale", "scale": [*lead, *voxel.scaled(factor).zyx_um]},
-                {"type": "translation", "translation": [*nowhere, *shift]},
-            ]
-            datasets.append({"path": str(level), "coordinateTransformations": transforms})
-        axes: list[dict[str, str]] = [{"name": "c", "type": "channel"} for _ in self.layout.lead]
-        axes += [{"name": a, "type": "space", "unit": "micrometer"} for a in "zyx"]
-        how = "majority" if self.layout.kind == "mask" else "mean"
-        return {
-            "version": "0.5",
-            "multiscales": [{"name": self.name, "axes": axes, "datasets": datasets, "type": how}],
-        }
+    def _put(self, level: int, shard: Box, values: NDArray[Any]) -> None:
+        folder = local_path(self._target.folder)
+        place = None if folder is None else folder / str(level)
+        with self._writing():
+            levels.write_shard(self._array(level), shard, values, place)
 
 
-def read_attributes(path: str | Path) -> dict[str, Any]:
-    """Return the provenance that an output was written with; empty where there is none.
-
-    Raises
-    ------
-    VolumeFormatError
-        If there is no zarr group at ``path``.
-    """
-    import zarr
-
-    if not Path(path).is_dir():
-        raise VolumeFormatError(f"'{path}' is not a zarr folder; check the path")
-    try:
-        attributes = zarr.open_group(path, mode="r").attrs.asdict()
-    except READ_ERRORS as error:
-        raise damaged(str(path), error) from error
-    stored = attributes.get(_ATTRIBUTES_KEY, {})
-    return dict(stored) if isinstance(stored, Mapping) else {}
+def _hidden(path: Path, image: Path | None) -> Path:
+    """Return where an output grows by default: beside it, or beside the image that it lies in."""
+    if image is None:
+        return path.parent / f".{path.name}.partial"
+    return image.parent / f".{image.name}.labels.{path.name}.partial"
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
-    if not path.exists():
-        return
-    if not overwrite:
-        raise OutputError(
-            f"'{path}' exists already; pass --overwrite to replace it, or choose another name"
-        )
-    # A mistyped output must never cost the user a folder of something else.
-    if not any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray")):
-        raise OutputError(
-            f"'{path}' is not a zarr folder, so --overwrite does not touch it; "
-            "choose another name, or remove it yourself"
-        )
-
-
-def _swap(partial: Path, path: Path) -> None:
-    """Put ``partial`` at ``path``; whatever was there goes only after it has been replaced."""
-    if not path.exists():
-        partial.rename(path)
-        return
-    old = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.old"
-    try:
-        path.rename(old)
-        partial.rename(path)
-    except BaseException:
-        # Ctrl-C between the two must not hide the earlier output either.
-        if old.exists() and not path.exists():
-            old.rename(path)
-        raise
-    _remove(old)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-
-
-def _disk_message(path: Path, error: OSError) -> str:
-    folder = next(p for p in (path.absolute().parent, *path.absolute().parents) if p.exists())
-    free = shutil.disk_usage(folder).free
-    return (
-        f"'{path}' cannot be written: {error.strerror or error}; {free:,} bytes are free in "
-        f"'{folder}': make room, check the permissions, or choose another folder"
-    )
+def _sync_metadata(folder: Location) -> None:
+    path = local_path(folder)
+    if path is not None:
+        durable.sync(levels.metadata_files(path), path)

@@ -12,7 +12,7 @@ from vpbsd.data.simulate.microscope import Microscope
 from vpbsd.data.simulate.raster import Raster, occupancy
 from vpbsd.geometry import VoxelSize
 
-__all__ = ["image"]
+__all__ = ["image", "light"]
 
 Floats = NDArray[np.float32]
 
@@ -27,33 +27,44 @@ def image(
 ) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Return what the instrument records of the vessels, (z, y, x), uint8 or uint16.
 
+    The detector counts photons of the :func:`light`, with noise, and rounds to its range.
+    """
+    return _detect(light(raster, microscope, voxel_size, rng), microscope, rng)
+
+
+def light(
+    raster: Raster,
+    microscope: Microscope,
+    voxel_size: VoxelSize,
+    rng: np.random.Generator,
+) -> Floats:
+    """Return the light that reaches the detector, (z, y, x), float32.
+
     In units of the empty tissue's brightness, with ``P`` the point spread function,
 
         light = illumination · (background + attenuation · (P * dye + glow))
-
-    and the detector counts photons of that light, with noise, and rounds to its range.
     """
     pixel = float(np.sqrt(voxel_size.y_um * voxel_size.x_um))
-    light = _dye(raster, microscope, pixel, rng)
-    light += draw_distractors(
-        light.shape, voxel_size, microscope.distractors, microscope.contrast, rng
+    bright: Floats = _dye(raster, microscope, pixel, rng)
+    bright += draw_distractors(
+        bright.shape, voxel_size, microscope.distractors, microscope.contrast, rng
     )
     if microscope.texture > 0:
-        speckle = rng.standard_normal(light.shape, dtype=np.float32)
-        light *= np.maximum(1.0 + np.float32(2 * microscope.texture) * speckle, 0.0)
+        speckle = rng.standard_normal(bright.shape, dtype=np.float32)
+        bright *= np.maximum(1.0 + np.float32(2 * microscope.texture) * speckle, 0.0)
     yx = microscope.psf_yx_um / pixel
-    light = gaussian_filter(
-        light, (microscope.psf_z_um / voxel_size.z_um, yx, yx), truncate=_REACH, mode="nearest"
+    bright = gaussian_filter(
+        bright, (microscope.psf_z_um / voxel_size.z_um, yx, yx), truncate=_REACH, mode="nearest"
     )
     if microscope.glow > 0:
-        light += wide_blur(light, voxel_size.zyx_um, microscope.glow_um) * np.float32(
+        bright += wide_blur(bright, voxel_size.zyx_um, microscope.glow_um) * np.float32(
             microscope.glow
         )
-    depth = np.linspace(-0.5, 0.5, len(light), dtype=np.float32)
-    light *= np.exp(-microscope.depth_loss * depth)[:, None, None]
-    light += _background(light.shape, microscope, voxel_size, rng)
-    _illuminate(light, microscope, voxel_size, rng)
-    return _detect(light, microscope, rng)
+    depth = np.linspace(-0.5, 0.5, len(bright), dtype=np.float32)
+    bright *= np.exp(-microscope.depth_loss * depth)[:, None, None]
+    bright += _background(bright.shape, microscope, voxel_size, rng)
+    _illuminate(bright, microscope, voxel_size, rng)
+    return bright
 
 
 def _dye(raster: Raster, scope: Microscope, pixel_um: float, rng: np.random.Generator) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,6 +21,10 @@ from rich.text import Text
 
 __all__ = ["voxel_progress"]
 
+logger = logging.getLogger(__name__)
+
+_TENTH = 0.1
+
 
 class _Rate(ProgressColumn):
     """Million voxels per second."""
@@ -35,6 +41,9 @@ def voxel_progress(
 ) -> Iterator[Callable[[int], None]]:
     """Show a bar with rate and time left; yields what is called with the voxels just done.
 
+    Where the console is no terminal (the log file of a batch job), a line about every tenth takes
+    the place of the bar.
+
     Parameters
     ----------
     title
@@ -42,11 +51,17 @@ def voxel_progress(
     total_voxels
         At which the bar is full.
     show
-        Off: nothing is shown. Neither is it where the console is no terminal.
+        Off: nothing is shown.
     console
         By default one on stderr, so that stdout stays free for results.
     """
     target = console or Console(stderr=True)
+    if not show:
+        yield lambda voxels: None
+        return
+    if not target.is_terminal:
+        yield _Lines(title, total_voxels).advance
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -54,6 +69,33 @@ def voxel_progress(
         _Rate(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=target, disable=not (show and target.is_terminal)) as bar:
+    with Progress(*columns, console=target) as bar:
         task = bar.add_task(title, total=total_voxels)
         yield lambda voxels: bar.advance(task, voxels)
+
+
+class _Lines:
+    """A log line about every tenth of the way."""
+
+    def __init__(self, title: str, total_voxels: int) -> None:
+        self._title = title
+        self._total = max(total_voxels, 1)
+        self._done = 0
+        self._next = _TENTH
+        self._start = time.monotonic()
+
+    def advance(self, voxels: int) -> None:
+        """Count voxels, and tell if another tenth is full."""
+        self._done += voxels
+        share = self._done / self._total
+        if share < self._next:
+            return
+        self._next = (share // _TENTH + 1) * _TENTH
+        rate = self._done / max(time.monotonic() - self._start, 1e-9)
+        logger.info(
+            "%s: %.0f %% at %.2f Mvoxel/s, %.0f s left",
+            self._title,
+            100 * share,
+            rate / 1e6,
+            (self._total - self._done) / rate,
+        )

@@ -1,0 +1,170 @@
+"""The options of commands that work block by block: workers, shares, memory, where to go on."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vpbsd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vpbsd.blockwise import Part, Workers
+    from vpbsd.convert import ConvertOptions
+    from vpbsd.geometry import Triplet
+    from vpbsd.segment import SegmentOptions, SegmentReport
+
+__all__ = [
+    "add_block_options",
+    "convert_options",
+    "default_workers",
+    "report_lines",
+    "segment_options",
+]
+
+# Below this many voxels, starting processes takes longer than they save.
+_WORTH_PROCESSES_VOXELS = 200_000_000
+
+
+def add_block_options(parser: argparse.ArgumentParser) -> None:
+    """Add what all such commands share."""
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="local processes (default: one a core if it pays)"
+    )
+    parser.add_argument(
+        "--scheduler", metavar="tcp://HOST:PORT", help="use the workers of this Dask scheduler"
+    )
+    parser.add_argument(
+        "--slurm", type=int, default=0, metavar="JOBS",
+        help="start workers in so many SLURM jobs; account, partition and time as in dask's "
+        "jobqueue.yaml",
+    )  # fmt: skip
+    parser.add_argument(
+        "--part", metavar="I/N",
+        help="do the I-th of N shares, for job arrays; whichever part is last finishes the output",
+    )  # fmt: skip
+    parser.add_argument(
+        "--work", type=Path, metavar="FOLDER",
+        help="where to keep what a run needs to go on (default: OUT.work)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ngff", choices=("0.4", "0.5"), default="0.5", help="version of OME-Zarr (default: 0.5)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier output")
+
+
+def segment_options(options: argparse.Namespace, shape: Triplet) -> SegmentOptions:
+    """Return what ``vpbsd segment`` was told.
+
+    Raises
+    ------
+    ConfigError
+        If settings contradict each other or are out of range.
+    """
+    from vpbsd.geometry import as_triplet
+    from vpbsd.segment import SegmentOptions
+    from vpbsd.segment.planning import MEMORY_BYTES
+
+    memory = MEMORY_BYTES if options.memory is None else round(options.memory * 2**30)
+    return SegmentOptions(
+        threshold=options.threshold,
+        probability=options.probability,
+        invert=options.invert,
+        channels=options.channels and tuple(options.channels),
+        skip_empty=not options.no_skip,
+        block_voxels=options.block_voxels and as_triplet(options.block_voxels),
+        memory_bytes=memory,
+        precision=options.precision,
+        runtime=options.runtime,
+        device=options.device,
+        workers=_workers(options, math.prod(shape), gpu=options.device == "cuda"),
+        part=_part(options),
+        work=options.work,
+        ngff=options.ngff,
+        overwrite=options.overwrite,
+        progress=not options.quiet,
+        command=shlex.join(options.command),
+    )
+
+
+def default_workers(shape: Triplet) -> Workers:
+    """Return where a volume of ``shape`` (z, y, x) is segmented if nothing is said."""
+    nothing_said = argparse.Namespace(workers=None, scheduler=None, slurm=0)
+    return _workers(nothing_said, math.prod(shape), gpu=False)
+
+
+def convert_options(options: argparse.Namespace) -> ConvertOptions:
+    """Return what ``vpbsd convert`` was told.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`segment_options`.
+    """
+    from vpbsd.convert import ConvertOptions
+
+    return ConvertOptions(
+        labels=options.labels,
+        ngff=options.ngff,
+        workers=_workers(options, 0, gpu=False),
+        part=_part(options),
+        work=options.work,
+        overwrite=options.overwrite,
+        command=shlex.join(options.command),
+    )
+
+
+def report_lines(report: SegmentReport) -> Iterator[tuple[str, str]]:
+    """Yield names and values to show when a segmentation is done."""
+    if report.missing_blocks:
+        yield (
+            "this part",
+            f"finished ({report.blocks} blocks now, {report.resumed_blocks} before)",
+        )
+        yield "left to other parts", f"{report.missing_blocks} blocks"
+        return
+    yield "wrote", str(report.mask)
+    if report.probability is not None:
+        yield "wrote", str(report.probability)
+    share = f"{100 * report.foreground_share:.2f} % of the volume"
+    yield "vessel", f"{share} at threshold {report.threshold:g}"
+    if report.resumed_blocks:
+        yield "resumed", f"{report.resumed_blocks} blocks were finished before"
+    if report.blocks:
+        yield (
+            "speed",
+            f"{report.voxels_per_second / 1e6:.2f} Mvoxel/s in {report.precision} with "
+            f"{report.runtime}",
+        )
+
+
+def _part(options: argparse.Namespace) -> Part | None:
+    from vpbsd.blockwise import Part
+
+    return None if options.part is None else Part.parse(options.part)
+
+
+def _workers(options: argparse.Namespace, voxels: int, *, gpu: bool) -> Workers:
+    from vpbsd.blockwise import Workers
+    from vpbsd.machine import usable_cores
+
+    cores = usable_cores()
+    elsewhere = options.scheduler is not None or options.slurm > 0
+    if options.workers is not None and (options.workers < 1 or elsewhere):
+        raise ConfigError(
+            "--workers is a number of local processes of at least 1; it does not go with "
+            "--scheduler or --slurm"
+        )
+    many = voxels >= _WORTH_PROCESSES_VOXELS and not gpu and not elsewhere
+    processes = options.workers or (cores if many else 1)
+    # One thread a process where there are several: two that share a core slow each other down.
+    threads = 0 if processes == 1 and not elsewhere else max(1, cores // processes)
+    return Workers(
+        processes=processes,
+        threads=1 if elsewhere else threads,
+        scheduler=options.scheduler,
+        slurm_jobs=options.slurm,
+    )

@@ -1,0 +1,313 @@
+"""Everything about a segmentation that is known before its first block.
+
+What was measured or chosen once (precision, runtime, block size) is noted in the work folder and
+chosen again when the run is taken up: a mask whose blocks were computed in two ways would have
+seams.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from vpbsd.blockwise import Output, OutputJob, Plan, WorkFolder, Writers, work_path
+from vpbsd.errors import OutputError
+from vpbsd.geometry import Triplet, as_triplet
+from vpbsd.machine import describe_machine, free_bytes
+from vpbsd.provenance import library_versions, provenance
+from vpbsd.segment.channels import SelectedChannels
+from vpbsd.segment.operation import SegmentBlock
+from vpbsd.segment.options import SegmentModel, SegmentOptions
+from vpbsd.segment.pick import pick_runtime
+from vpbsd.segment.planning import plan_volume, require_channels
+from vpbsd.segment.runtimes import NetShape, Runtime, RuntimeSpec
+from vpbsd.volumes import (
+    CachedVolume,
+    IntensityScale,
+    Location,
+    OutputLayout,
+    Volume,
+    estimate_intensity,
+    exists,
+    is_url,
+    labels_image,
+)
+
+__all__ = ["Segmentation", "disk_bytes", "prepare_segmentation", "probability_path"]
+
+logger = logging.getLogger(__name__)
+
+_CHUNK_VOXELS = 64
+# Bitshuffle puts the one bit that a mask uses into an eighth of its bytes; the coarser levels of
+# the pyramid add a seventh. Probabilities may be noise, which does not compress at all.
+_MASK_BYTES_PER_VOXEL = 0.15
+_PROBABILITY_BYTES_PER_VOXEL = 1.15
+# Decoded chunks that neighbouring blocks share; part of what a worker holds.
+CACHE_BYTES = 128 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation:
+    """A segmentation ready to run.
+
+    Attributes
+    ----------
+    volume
+        The chosen channels, with a cache of decoded chunks.
+    model, options
+        As given.
+    spec, runtime, picked
+        How the net is evaluated, the same made in this process, and a sentence on why so.
+    scale, plan, threshold
+        Intensities, blocks, and the probability from which a voxel is vessel.
+    mask, probability
+        Outputs.
+    work
+        Where the run keeps what it needs to go on.
+    """
+
+    volume: Volume
+    model: SegmentModel
+    options: SegmentOptions
+    spec: RuntimeSpec
+    runtime: Runtime
+    picked: str
+    scale: IntensityScale
+    plan: Plan
+    threshold: float
+    mask: Location
+    probability: Location | None
+    work: WorkFolder
+
+    def operation(self, writers: Writers) -> SegmentBlock:
+        """Return what is done to every block."""
+        return SegmentBlock(
+            volume=self.volume,
+            scale=self.scale,
+            net=self.model.net,
+            spec=self.spec,
+            threshold=self.threshold,
+            skip_empty=self.options.skip_empty,
+            writers=writers,
+        )
+
+    @property
+    def job(self) -> OutputJob:
+        """What the block engine is to fill, by whom."""
+        about = self._about()
+        # The mask comes last: where it is, all is there.
+        outputs = {"mask": self._output("mask", self.mask, about)}
+        if self.probability is not None:
+            beside = self._output("probability", self.probability, about)
+            outputs = {"probability": beside, **outputs}
+        return OutputJob(
+            plan=self.plan,
+            outputs=outputs,
+            fingerprint=self.fingerprint,
+            work=self.work,
+            workers=self.options.workers,
+            part=self.options.part,
+            overwrite=self.options.overwrite,
+        )
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What the mask depends on, or is stored as."""
+        options = self.options
+        return {
+            "input": self.volume.fingerprint(),
+            "channels": options.channels and list(options.channels),
+            "voxel size": list(self.volume.require_voxel_size().zyx_um),
+            "model": self.model.fingerprint,
+            "vpbsd": library_versions(("vpbsd",))["vpbsd"],
+            "intensity": self.scale.to_dict(),
+            "threshold": self.threshold,
+            "probability": options.probability,
+            "skip empty": options.skip_empty,
+            "precision": self.spec.precision,
+            "runtime": self.spec.name,
+            "device": self.spec.device,
+            "block": list(self.plan.block),
+            "halo": list(self.plan.halo),
+            "ngff": options.ngff,
+        }
+
+    def _output(
+        self, kind: Literal["mask", "probability"], path: Location, about: Mapping[str, Any]
+    ) -> Output:
+        meaning = {
+            "mask": "1 = vessel (probability >= threshold), 0 = background",
+            "probability": "value / 255 = probability of vessel",
+        }
+        layout = OutputLayout(
+            shape=self.volume.shape_zyx,
+            dtype=np.uint8,
+            voxel_size_um=self.volume.require_voxel_size(),
+            kind=kind,
+            shard=self.plan.block,
+            chunk=as_triplet([_chunk(edge) for edge in self.plan.block]),
+            ngff=self.options.ngff,
+        )
+        return Output(path, layout, {"kind": kind, "meaning": meaning[kind], **about})
+
+    def _about(self) -> dict[str, Any]:
+        fingerprint = self.volume.fingerprint()
+        return {
+            "input": {
+                "source": self.volume.source,
+                "fingerprint": fingerprint,
+                "channels": self.options.channels and list(self.options.channels),
+            },
+            "model": {"kind": self.model.kind, "fingerprint": self.model.fingerprint},
+            "intensity": self.scale.to_dict(),
+            "threshold": self.threshold,
+            "precision": self.spec.precision,
+            "runtime": self.spec.name,
+            "skip_empty": self.options.skip_empty,
+            "voxel_size_um": list(self.volume.require_voxel_size().zyx_um),
+            "blocks": {
+                "block": list(self.plan.block),
+                "halo": list(self.plan.halo),
+                "stride": list(self.plan.stride),
+            },
+            "provenance": provenance(
+                self.options.command,
+                {self.volume.source: fingerprint, "model": self.model.fingerprint},
+                machine=describe_machine(),
+            ),
+        }
+
+
+def prepare_segmentation(
+    volume: Volume, model: SegmentModel, out: Location, options: SegmentOptions
+) -> Segmentation:
+    """Choose what is to be chosen, and refuse what cannot work, before anything takes time.
+
+    Raises
+    ------
+    OutputError
+        If an output exists, is the input, is not named ``.zarr``, or will not fit on the disk.
+    DataError
+        If the volume has no voxel size, other channels than the model, or cannot be read.
+    ConfigError
+        If blocks do not fit the net or the memory.
+    """
+    volume.require_voxel_size()
+    beside = None
+    if options.probability or labels_image(out) is None:
+        path = probability_path(out)  # refuses a name that is no OME-Zarr's
+        beside = path if options.probability else None
+    _require_free_names(volume, out, beside, options)
+    _require_disk(out, volume.shape_zyx, options)
+    work = WorkFolder(work_path(out, options.work), out)
+    options = _as_before(options, work)
+    if options.channels is not None:
+        volume = SelectedChannels(volume, options.channels)
+    require_channels(volume, NetShape.of(model.net).channels)
+    scale = estimate_intensity(volume, invert=options.invert)
+    threshold = model.threshold if options.threshold is None else options.threshold
+    spec, runtime, picked = pick_runtime(volume, scale, model, options, work.path)
+    plan = plan_volume(
+        volume,
+        runtime,
+        block_voxels=options.block_voxels,
+        memory_bytes=options.memory_bytes // options.workers.processes - CACHE_BYTES,
+    )
+    return Segmentation(
+        volume=CachedVolume(volume, CACHE_BYTES),
+        model=model,
+        options=options,
+        spec=spec,
+        runtime=runtime,
+        picked=picked,
+        scale=scale,
+        plan=plan,
+        threshold=threshold,
+        mask=out,
+        probability=beside,
+        work=work,
+    )
+
+
+def probability_path(mask: Location) -> Location:
+    """Return where the probabilities go: ``brain.ome.zarr`` has ``brain_probability.ome.zarr``.
+
+    Raises
+    ------
+    OutputError
+        If the mask's name does not end in ``.zarr``, as that of a whole output does.
+    """
+    text = str(mask).rstrip("/")
+    stem = text.removesuffix(".zarr").removesuffix(".ome")
+    if not text.endswith(".zarr") or stem.endswith("/") or not stem:
+        raise OutputError(
+            f"'{mask}' must end in .ome.zarr, the one format that is written; other formats can "
+            "be made from it by any OME-Zarr reader"
+        )
+    beside = f"{stem}_probability.ome.zarr"
+    return beside if is_url(mask) else Path(beside)
+
+
+def disk_bytes(shape: Triplet, *, with_probability: bool) -> float:
+    """Return what the outputs may take on the disk, generously."""
+    per_voxel = _MASK_BYTES_PER_VOXEL + (_PROBABILITY_BYTES_PER_VOXEL if with_probability else 0.0)
+    return float(np.prod(shape, dtype=float)) * per_voxel
+
+
+def _require_free_names(
+    volume: Volume, out: Location, beside: Location | None, options: SegmentOptions
+) -> None:
+    for path in (out, beside):
+        if path is None:
+            continue
+        if str(path) == volume.source or (
+            not is_url(path) and Path(path).absolute() == Path(volume.source).absolute()
+        ):
+            raise OutputError(f"'{path}' is the input itself; choose another name for the output")
+        # A part that comes late may find its own, finished work: the engine looks closer.
+        if options.part is None and not options.overwrite and exists(path):
+            raise OutputError(
+                f"'{path}' exists already; pass --overwrite to replace it, or choose another name"
+            )
+
+
+def _require_disk(out: Location, shape: Triplet, options: SegmentOptions) -> None:
+    if is_url(out):
+        return
+    needed = disk_bytes(shape, with_probability=options.probability)
+    free = free_bytes(Path(out))
+    if needed > free:
+        less = ", leave out --probability" if options.probability else ""
+        raise OutputError(
+            f"segmenting {shape} voxels may need {needed / 1e9:.1f} GB at "
+            f"'{Path(out).parent}', where {free / 1e9:.1f} GB are free; make room{less}, or choose "
+            "another disk (-o)"
+        )
+
+
+def _as_before(options: SegmentOptions, work: WorkFolder) -> SegmentOptions:
+    """Take over what an earlier run into this output chose by itself."""
+    earlier = work.earlier()
+    if earlier is None:
+        return options
+    chosen: dict[str, Any] = {}
+    for name in ("precision", "runtime", "device"):
+        if getattr(options, name) == "auto" and name in earlier:
+            chosen[name] = earlier[name]
+    if options.block_voxels is None and "block" in earlier:
+        chosen["block_voxels"] = as_triplet(earlier["block"])
+    if chosen:
+        logger.info("going on with the run in '%s'", work.path)
+    return replace(options, **chosen)
+
+
+def _chunk(edge: int) -> int:
+    """Return the largest chunk of at most 64 voxels that divides a shard's edge."""
+    best = max(d for d in range(1, _CHUNK_VOXELS + 1) if edge % d == 0)
+    # An edge with small divisors only (a prime) is better left whole than cut into slivers.
+    return edge if best < min(edge, _CHUNK_VOXELS // 4) else best
