@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,7 +45,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[harness.Row]:
     block = np.random.default_rng(arguments.seed).standard_normal((1, *shape), np.float32)
     for preset in ("fast", "fine"):
         net = subjects.model(arguments, preset).net
-        work = 2 * cost(net).mac_per_voxel * np.prod(shape)
+        work = 2 * cost(net).mac_per_voxel * math.prod(shape)
         runtimes = {name: build(net, name, arguments.threads) for name in installed()}
         before = ceiling_flops(rounds, edges)
         seconds = harness.interleaved(
@@ -61,7 +62,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[harness.Row]:
                     str(e): [round(v[e] / 1e9, 1) for v in (before, after)] for e in edges
                 },
                 "student_gflops": {name: round(value / 1e9, 1) for name, value in flops.items()},
-                "flop_per_voxel": round(work / np.prod(shape)),
+                "flop_per_voxel": round(work / math.prod(shape)),
                 "block_voxels": list(shape),
                 "load": harness.load(),
             },

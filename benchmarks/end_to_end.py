@@ -7,6 +7,7 @@ in memory in one pass, and from zarr to mask in int8, in turn.
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,7 +16,6 @@ from statistics import median
 from typing import Any
 
 import harness
-import numpy as np
 import subjects
 
 from vpbsd.errors import UserError
@@ -30,23 +30,11 @@ def measure(arguments: argparse.Namespace) -> Iterator[harness.Row]:
     source = subjects.volume(arguments, (2, 2, 2))
     rounds = 1 if arguments.quick else 3
     for preset in ("fast", "fine"):
-        yield from figures(preset, source, subjects.model(arguments, preset), rounds)
-
-
-def figures(preset: str, source: Path, model: Any, rounds: int) -> Iterator[harness.Row]:
-    first = subjects.segment(source, model, subjects.options(1, precision="bf16"))
-    # From here on the runtime is fixed: measuring which one is faster is done once a brain.
-    chosen = {"precision": "bf16", "runtime": first.report.runtime}
-    prepared = subjects.prepare(source, model, subjects.options(1, **chosen))
-    one_pass, voxels = pass_in_memory(prepared)
-    runs: list[subjects.Run] = []
-
-    def whole() -> None:
-        runs.append(subjects.segment(source, model, subjects.options(1, **chosen)))
-
-    seconds = harness.interleaved({"end_to_end": whole, "one_pass": one_pass}, rounds)
-    yield from against_one_pass(preset, seconds, runs, voxels, chosen)
-    yield int8_over_bf16(preset, source, model, prepared, rounds)
+        model = subjects.model(arguments, preset)
+        chosen = subjects.settle(arguments, model, subjects.options(precision="bf16"))
+        prepared = subjects.prepare(source, model, subjects.options(**chosen))
+        yield from against_one_pass(preset, source, model, prepared, rounds)
+        yield int8_over_bf16(preset, source, model, prepared, rounds)
 
 
 def pass_in_memory(prepared: Any) -> tuple[Callable[[], object], int]:
@@ -56,16 +44,21 @@ def pass_in_memory(prepared: Any) -> tuple[Callable[[], object], int]:
     limit = MEMORY_SHARE * available_memory_bytes() / (runtime.bytes_per_voxel + 4)
     shape = (min(z, max(1, int(limit / (y * x * stride))) * stride), y, x)
     block = prepared.scale.apply(prepared.volume.read(Box.whole(shape)))
-    return lambda: runtime.logits(block), int(np.prod(shape))
+    return lambda: runtime.logits(block), math.prod(shape)
 
 
 def against_one_pass(
-    preset: str,
-    seconds: dict[str, list[float]],
-    runs: list[subjects.Run],
-    voxels: int,
-    chosen: dict[str, str],
+    preset: str, source: Path, model: Any, prepared: Any, rounds: int
 ) -> Iterator[harness.Row]:
+    chosen = {"precision": prepared.spec.precision, "runtime": prepared.spec.name}
+    one_pass, voxels = pass_in_memory(prepared)
+    runs: list[subjects.Run] = []
+
+    def whole() -> None:
+        runs.append(subjects.segment(source, model, subjects.options(**chosen)))
+
+    seconds = harness.interleaved({"end_to_end": whole, "one_pass": one_pass}, rounds)
+    del runs[0]  # the warm-up
     middle = harness.medians(seconds)
     ours, ideal = runs[0].voxels / middle["end_to_end"], voxels / middle["one_pass"]
     details = {
@@ -82,11 +75,11 @@ def against_one_pass(
     yield harness.Row(f"io_share_{preset}", median(shares), {"shares": shares, **chosen})
 
 
-def int8_over_bf16(preset: str, source: Any, model: Any, bf16: Any, rounds: int) -> harness.Row:
+def int8_over_bf16(preset: str, source: Path, model: Any, bf16: Any, rounds: int) -> harness.Row:
     """Time blocks and pyramid in both precisions; the net is quantised before, once a volume."""
     name = f"int8_over_bf16_{preset}"
     try:
-        int8 = keep_file(subjects.prepare(source, model, subjects.options(1, precision="int8")))
+        int8 = keep_file(subjects.prepare(source, model, subjects.options(precision="int8")))
     except UserError as error:
         # Missing libraries, or a mask that lost too much: both are said, neither is a speed.
         return harness.Row(name, None, {"reason": str(error)})
@@ -105,9 +98,9 @@ def int8_over_bf16(preset: str, source: Any, model: Any, bf16: Any, rounds: int)
 
 
 def keep_file(segmentation: Any) -> Any:
-    """Move the quantised net out of the work folder, which goes with the first run."""
+    """Copy the quantised net out of the work folder, which goes with the first run."""
     path = segmentation.spec.int8_path
-    kept = path.parent.with_name(f"{path.parent.name}.int8")
+    kept = Path(segmentation.mask).with_name(f"{path.stem}_kept")
     shutil.copytree(path.parent, kept, dirs_exist_ok=True)
     return replace(segmentation, spec=replace(segmentation.spec, int8_path=kept / path.name))
 

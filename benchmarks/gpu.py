@@ -30,9 +30,9 @@ def measure(arguments: argparse.Namespace) -> Iterator[harness.Row]:
     source = subjects.volume(arguments, (2, 2, 2) if arguments.quick else (4, 4, 4))
     model = subjects.model(arguments, "fine")
     chosen = {"device": "cuda"}
-    report = subjects.segment(source, model, subjects.options(1, **chosen)).report
+    report = subjects.segment(source, model, subjects.options(**chosen)).report
     chosen |= {"precision": report.precision, "runtime": report.runtime}
-    runs = [subjects.segment(source, model, subjects.options(1, **chosen)) for _ in range(3)]
+    runs = [subjects.segment(source, model, subjects.options(**chosen)) for _ in range(3)]
     speed = median(run.voxels / run.seconds for run in runs)
     top = max(product_flops(edge) for edge in EDGES)
     yield harness.Row(

@@ -34,6 +34,7 @@ __all__ = [
     "confine",
     "interleaved",
     "load",
+    "log_to_stderr",
     "medians",
     "merge",
     "read_results",
@@ -140,8 +141,7 @@ def run(
     arguments = parser.parse_args()
     if arguments.out is None and not arguments.quick:
         arguments.out = RESULTS
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logger.setLevel(logging.INFO)
+    log_to_stderr()
     # Before torch is loaded; the same malloc and waiting threads for both sides of every ratio.
     confine(arguments.threads)
     prepare_process(arguments.threads)
@@ -156,6 +156,12 @@ def run(
             if arguments.out is not None:
                 merge(arguments.out, [row.to_dict(arguments)])
         logger.info("%s took %.0f s", Path(sys.argv[0]).name, time.perf_counter() - start)
+
+
+def log_to_stderr() -> None:
+    """Show what the benchmarks say; a handler for everything would show Dask's talk as well."""
+    logger.addHandler(logging.StreamHandler())
+    logger.setLevel(logging.INFO)
 
 
 def confine(cores: int) -> None:

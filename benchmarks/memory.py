@@ -15,20 +15,21 @@ import subjects
 from processes import watch_segmentation
 
 TILES = ((2, 4, 4), (4, 8, 8))
-WORKERS = 2
 
 
 def measure(arguments: argparse.Namespace) -> Iterator[harness.Row]:
     tiles = ((1, 1, 1), (2, 2, 2)) if arguments.quick else TILES
+    workers = 1 if arguments.quick else 2
     model = subjects.model_folder(arguments, "fast")
     runs = []
     for one in tiles:
         source = subjects.volume(arguments, one)
-        _, projected = watch_segmentation(source, model, WORKERS, "estimate")
-        watched, told = watch_segmentation(source, model, WORKERS, "run")
+        _, projected = watch_segmentation(source, model, workers, "estimate")
+        watched, told = watch_segmentation(source, model, workers, "run")
         runs.append(
             {
                 "voxels": told["voxels"],
+                "workers": workers,
                 "seconds": round(told["seconds"], 1),
                 "peak_gb": round(watched.peak_bytes / 1e9, 3),
                 "projected_gb": round(projected["bytes"] / 1e9, 3),
@@ -39,7 +40,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[harness.Row]:
 
 
 def rows(small: dict[str, Any], large: dict[str, Any]) -> Iterator[harness.Row]:
-    details = {"small": small, "large": large, "workers": WORKERS, "load": harness.load()}
+    details = {"small": small, "large": large, "load": harness.load()}
     yield harness.Row("memory_growth", large["peak_gb"] / small["peak_gb"], details)
     yield harness.Row("memory_peak_gb", large["peak_gb"], details)
     least = min(run["projected_gb"] / run["peak_gb"] for run in (small, large))

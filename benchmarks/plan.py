@@ -14,14 +14,13 @@ import harness
 import subjects
 from processes import watch_segmentation
 
-WORKERS = 2
-
 
 def measure(arguments: argparse.Namespace) -> Iterator[harness.Row]:
     source = subjects.volume(arguments, (2, 2, 2) if arguments.quick else (4, 4, 4))
+    workers = 1 if arguments.quick else 2
     model = subjects.model_folder(arguments, "fast")
-    _, planned = watch_segmentation(source, model, WORKERS, "estimate")
-    watched, told = watch_segmentation(source, model, WORKERS, "run")
+    _, planned = watch_segmentation(source, model, workers, "estimate")
+    watched, told = watch_segmentation(source, model, workers, "run")
     yield harness.Row(
         "planned_time_error",
         abs(planned["seconds"] / told["seconds"] - 1),
@@ -31,7 +30,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[harness.Row]:
             "measured_seconds": round(told["seconds"], 2),
             "planned_gb": round(planned["bytes"] / 1e9, 3),
             "measured_gb": round(watched.peak_bytes / 1e9, 3),
-            "workers": WORKERS,
+            "workers": workers,
             "load": harness.load(),
         },
     )

@@ -19,7 +19,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -111,17 +110,20 @@ def seconds_of_net(rival: Rival, image: np.ndarray, quick: bool) -> tuple[float,
 def measure(arguments: argparse.Namespace) -> Iterator[harness.Row]:
     import torch
 
-    source = subjects.volume(arguments, (2, 2, 2))
+    source = subjects.volume(arguments, (2, 2, 4))
     models = {preset: subjects.model(arguments, preset) for preset in ("fast", "fine")}
     scaled = normalised(arguments, 64 if arguments.quick else arguments.edge)
     ours: dict[tuple[str, int], list[float]] = {}
 
-    settled = {preset: settle(source, model) for preset, model in models.items()}
+    settled = {
+        preset: subjects.settle(arguments, model, subjects.options(threads=arguments.threads))
+        for preset, model in models.items()
+    }
 
-    def go(preset: subjects.Preset, cores: int) -> None:
-        chosen = subjects.options(cores, **settled[preset])
+    def go(preset: subjects.Preset, threads: int) -> None:
+        chosen = subjects.options(threads=threads, **settled[preset])
         run = subjects.segment(source, models[preset], chosen)
-        ours.setdefault((preset, cores), []).append(run.voxels / run.seconds)
+        ours.setdefault((preset, threads), []).append(run.voxels / run.seconds)
 
     def all_of_ours() -> None:
         for preset in models:
@@ -145,12 +147,6 @@ def measure(arguments: argparse.Namespace) -> Iterator[harness.Row]:
     go("fast", 1)
     told = {**settled["fast"], "edge_voxels": scaled.shape[0]}
     yield row("speed_over_frangi_fast", ours["fast", 1][-2:], scaled.size / seconds, told)
-
-
-def settle(source: Path, model: Any) -> dict[str, str]:
-    """Return precision and runtime that `auto` takes; on a whole brain it measures once, too."""
-    report = subjects.segment(source, model, subjects.options(1)).report
-    return {"precision": report.precision, "runtime": report.runtime}
 
 
 def normalised(arguments: argparse.Namespace, edge: int) -> np.ndarray:

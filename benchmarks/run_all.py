@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("--table-only", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    harness.log_to_stderr()
     failed = [] if arguments.table_only else run_scripts(arguments)
     results = harness.read_results(arguments.out)
     if not arguments.quick:

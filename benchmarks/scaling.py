@@ -18,7 +18,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[harness.Row]:
     source = subjects.volume(arguments, (2, 2, 2) if arguments.quick else (4, 4, 4))
     model = subjects.model(arguments, "fast")
     runs = {1: [], 2: []}
-    for workers in (2, 1, 2):
+    for workers in (2, 1) if arguments.quick else (2, 1, 2):
         runs[workers].append(
             subjects.segment(source, model, subjects.options(workers, precision="bf16"))
         )

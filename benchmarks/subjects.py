@@ -25,6 +25,7 @@ __all__ = [
     "prepare",
     "run",
     "segment",
+    "settle",
     "volume",
 ]
 
@@ -114,7 +115,7 @@ def _write_metadata(path: Path, shape: Sequence[int], scale: Scale) -> Any:
         dtype=np.uint16,
         chunks=(scale.chunk,) * 3,
         shards=(scale.specimen,) * 3,
-        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
+        compressors=BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle"),
         dimension_names=list("zyx"),
     )
 
@@ -175,12 +176,12 @@ class Run:
     report: Any
 
 
-def options(cores: int, **changes: Any) -> Any:
-    """Return the options of every segmentation here: one thread a worker, nothing skipped."""
+def options(processes: int = 1, threads: int = 1, **changes: Any) -> Any:
+    """Return the options of every segmentation here: nothing is skipped, all else by default."""
     from vpbsd.blockwise import Workers
     from vpbsd.segment import SegmentOptions
 
-    workers = Workers(processes=cores, threads=1)
+    workers = Workers(processes=processes, threads=threads)
     return SegmentOptions(workers=workers, skip_empty=False, progress=False, **changes)
 
 
@@ -192,6 +193,16 @@ def prepare(source: Path, model: Any, chosen: Any) -> Any:
     out = source.with_name(f"mask_of_{source.name}")
     _remove(out)
     return prepare_segmentation(open_volume(source), model, out, chosen)
+
+
+def settle(arguments: argparse.Namespace, trained: Any, chosen: Any) -> dict[str, str]:
+    """Return precision and runtime that ``auto`` takes after measuring.
+
+    Measuring is done once a volume, and only where it is large enough to be worth it; timed runs
+    are told the outcome, since they are much shorter than a brain.
+    """
+    spec = prepare(volume(arguments, (2, 2, 4)), trained, chosen).spec
+    return {"precision": spec.precision, "runtime": spec.name}
 
 
 def run(segmentation: Any) -> Run:

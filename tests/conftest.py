@@ -38,3 +38,36 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real volumes: put them in ../shared/data or set VPBSD_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def student_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small student (stride 4, halo 16) that has seen enough to find simulated vessels."""
+    import torch
+
+    from vpbsd.config import SimulateConfig, StudentConfig
+    from vpbsd.data.simulate import simulate_volume
+    from vpbsd.models import Student, save_model
+    from vpbsd.volumes import ArrayVolume, estimate_intensity
+
+    seen = simulate_volume(SimulateConfig(shape_voxels=(48, 64, 64)), 0)
+    scale = estimate_intensity(ArrayVolume(seen.image))
+    image = torch.from_numpy(scale.apply(seen.image[None]))[None]
+    truth = torch.from_numpy(seen.mask > 0)[None, None].float()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = StudentConfig(preset="fast", widths=(16, 16), downsampling=((2, 2, 2),) * 2)
+        net = Student(config).train()
+        optimiser = torch.optim.Adam(net.parameters(), 3e-3)
+        for _ in range(60):
+            start = [int(torch.randint(0, n - 31, ())) // 4 * 4 for n in seen.image.shape]
+            patch = (..., *(slice(a, a + 32) for a in start))
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(
+                net(image[patch]), truth[patch]
+            )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    file = tmp_path_factory.mktemp("student") / "student.safetensors"
+    save_model(file, net.eval(), threshold=0.3, metadata={})
+    return file

@@ -13,6 +13,7 @@ The method (VpbSD, arXiv 2411.09567) in pipeline order; each line names the room
        │            3  distill    teacher + codebook → student      distill
        │               all three in turn                            train
        │
+    convert         any volume to OME-Zarr with a pyramid           convert_volume
     segment         a volume through the student, block by block    segment_volume
     metrics         a mask against the truth, in physical units     score
 
@@ -34,6 +35,7 @@ from vpbsd import errors
 
 if TYPE_CHECKING:
     from vpbsd.config import load_config
+    from vpbsd.convert import convert_volume
     from vpbsd.data.simulate import simulate_volume
     from vpbsd.metrics import score
     from vpbsd.models import load_model
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "convert_volume",
     "distill",
     "errors",
     "finetune",
@@ -60,6 +63,7 @@ __all__ = [
 # Public name -> the module that defines it. No name may equal that of a room: importing the room
 # would put the module in the name's place.
 _HOMES = {
+    "convert_volume": "vpbsd.convert",
     "distill": "vpbsd.stages",
     "finetune": "vpbsd.stages",
     "load_config": "vpbsd.config",

@@ -34,10 +34,10 @@ from vpbsd.volumes import (
     Location,
     OutputLayout,
     Volume,
-    exists,
     is_url,
     open_volume,
 )
+from vpbsd.volumes.refusal import refuse_existing
 
 __all__ = ["ConvertOptions", "convert_volume"]
 
@@ -177,10 +177,9 @@ def _require_possible(volume: Volume, out: Location, options: ConvertOptions) ->
         raise ConfigError(
             f"'{volume.source}' holds {volume.dtype}, but labels are integers; leave out --labels"
         )
-    if options.part is None and not options.overwrite and exists(out):
-        raise OutputError(
-            f"'{out}' exists already; pass --overwrite to replace it, or choose another name"
-        )
+    # What a run that is taken up again, or another part, has left there: the engine looks closer.
+    if options.part is None and not WorkFolder(work_path(out, options.work), out).begun:
+        refuse_existing(out, options.overwrite)
     if is_url(out):
         return
     needed = float(np.prod(volume.shape, dtype=float)) * volume.dtype.itemsize * 8 / 7

@@ -44,8 +44,9 @@ Device = Literal["cpu", "cuda"]
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 _NOTED_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
-# Parameters of glibc's mallopt(3): M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX.
-_MALLOC_SETTINGS = ((-4, 0), (-1, 2**31 - 1), (-2, 128 * 2**20))
+# Parameters of glibc's mallopt(3): M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD, M_ARENA_MAX. One arena
+# for all threads, or each lane of the block engine would keep (and fault in) memory of its own.
+_MALLOC_SETTINGS = ((-4, 0), (-1, 2**31 - 1), (-2, 128 * 2**20), (-8, 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from vpbsd.config import StudentConfig
+from vpbsd.geometry import Box
 from vpbsd.models import Student
 from vpbsd.segment import TorchRuntime, predict_volume
 from vpbsd.volumes import ArrayVolume, IntensityScale, estimate_intensity
@@ -247,3 +250,48 @@ def test_features_come_finest_first() -> None:
 def test_wrong_edges_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"divisible by \(4, 4, 4\)"):
         student(**ISOTROPIC)(torch.zeros(shape))
+
+
+# ------------------------------------------------------------------------------------- in a crop
+
+
+@st.composite
+def cropped_blocks(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[int, int, int], Box]:
+    """Settings of a student, the shape of a block, and a box of it, often at its border."""
+    settings = draw(st.sampled_from([p.values[0] for p in NETS]))
+    stride = student(**settings).stride
+    shape = tuple(s * draw(st.integers(1, 32 // s)) for s in stride)
+    start = tuple(draw(st.one_of(st.just(0), st.integers(0, n - 1))) for n in shape)
+    stop = tuple(
+        draw(st.one_of(st.just(n), st.integers(a + 1, n)))
+        for a, n in zip(start, shape, strict=True)
+    )
+    return settings, shape, Box(start, stop)
+
+
+@hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
+@hypothesis.given(cropped_blocks())
+def test_a_crop_is_a_part_of_the_whole(
+    case: tuple[dict[str, Any], tuple[int, int, int], Box],
+) -> None:
+    settings, shape, crop = case
+    net = trained(student(**settings)).double()
+    x = torch.randn(1, 1, *shape, dtype=torch.float64)
+    with torch.no_grad():
+        inside = net.forward_inside(x, crop)
+        whole = net(x)[(..., *crop.slices)]
+    torch.testing.assert_close(inside, whole, atol=1e-12, rtol=0)
+
+
+def test_a_crop_computes_less() -> None:
+    net = student(preset="fine", **ISOTROPIC).eval()
+    x, seen = torch.zeros(1, 1, 64, 64, 64), {}
+    net.refine[2].register_forward_hook(lambda _m, _i, out: seen.update(refined=out.shape[2:]))
+    net.decoder[0][1][2].register_forward_hook(
+        lambda _m, _i, out: seen.update(decoded=out.shape[2:])
+    )
+    with torch.no_grad():
+        net.forward_inside(x, Box((16,) * 3, (48,) * 3))
+    # 32 voxels are wanted; the last convolution sees 34, which touch 18 cells of 2 voxels.
+    assert tuple(seen["refined"]) == (32, 32, 32)
+    assert tuple(seen["decoded"]) == (18, 18, 18)

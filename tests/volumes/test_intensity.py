@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,6 +49,30 @@ def test_a_blocks_result_does_not_depend_on_the_cut(edge: int, seed: int) -> Non
     volume = ArrayVolume(array)
     for box in tile((9, 8, 11), edge):
         np.testing.assert_array_equal(scale.apply(volume.read(box)), whole[:, *box.slices])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16])
+@pytest.mark.parametrize("invert", [False, True])
+def test_apply_gives_every_code_what_it_gives_the_same_number(
+    dtype: type[np.integer[Any]], invert: bool
+) -> None:
+    scale = IntensityScale((3.0, -7.5), (2.0, 0.3), invert)
+    limits = np.iinfo(dtype)
+    codes = np.arange(limits.min, limits.max + 1).astype(dtype)
+    # Another order than that of the codes, and a layout that is not contiguous.
+    block = np.random.default_rng(0).permutation(codes).reshape(1, 1, -1, 16)
+    block = np.broadcast_to(block, (2, 2, *block.shape[2:]))[:, :, ::-1]
+    found = scale.apply(block)
+    # float32 takes another path, and holds all of these numbers exactly.
+    np.testing.assert_array_equal(found, scale.apply(block.astype(np.float32)))
+    by_hand = np.arcsinh((block[1, 0, 0, 0] + 7.5) / 0.3) * (-1 if invert else 1)
+    assert found[1, 0, 0, 0] == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_apply_takes_integers_of_the_other_byte_order() -> None:
+    block = np.array([0, 1, 300, 65535], ">u2").reshape(1, 1, 1, 4)
+    scale = IntensityScale((1.0,), (2.0,))
+    np.testing.assert_array_equal(scale.apply(block), scale.apply(block.astype(np.uint16)))
 
 
 def test_apply_leaves_the_block_alone_and_keeps_nan() -> None:

@@ -29,6 +29,11 @@ from vpbsd.errors import VolumeFormatError
 from vpbsd.geometry import Box, Triplet
 from vpbsd.volumes import open_volume
 
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs /proc, RLIMIT_DATA and GNU cp"),
+]
+
 ALLOWED_BYTES = 256 << 20
 SHAPE = (530, 2048, 2048)  # 4.1 GiB of uint16
 MARK = np.arange(1, 31, dtype=np.uint16).reshape(2, 3, 5)
@@ -242,8 +247,6 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts mapped memory elsewhere")
 def test_boxes_are_read_within_a_fraction_of_the_volumes_size(large: Path) -> None:
     jobs = []
     for name in WRITERS:
@@ -274,7 +277,6 @@ def _cut(path: Path) -> None:
         file.truncate(int(path.stat().st_size * 0.8))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_large_file_cut_short_is_refused(name: str, large: Path, tmp_path: Path) -> None:
     path = tmp_path / name

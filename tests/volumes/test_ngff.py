@@ -302,6 +302,14 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         OmeZarrWriter.create(tmp_path / "plain.zarr" / "labels" / "a", _layout())
 
 
+@pytest.mark.parametrize("place", ["{}/image.zarr", "memory://image.zarr", "s3://brains/a.zarr"])
+def test_labels_without_their_image_are_refused(place: str, tmp_path: Path) -> None:
+    location = place.format(tmp_path)
+    with pytest.raises(OutputError, match=f"no OME-Zarr image '{location}' on a local disk"):
+        OmeZarrWriter.create(f"{location}/labels/a", _layout())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_which_paths_are_labels(tmp_path: Path) -> None:
     for zarr_format in (2, 3):
         image = tmp_path / f"{zarr_format}.zarr"

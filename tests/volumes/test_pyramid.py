@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -78,3 +80,61 @@ def test_factor_of_one_copies() -> None:
     copy = downsample(values, (1, 1, 1), "mask")
     copy[:] = 0
     assert values.all()
+
+
+def test_negative_means_are_rounded_half_up() -> None:
+    # -1.5, -0.5 and 0.5 become -1, 0 and 1.
+    values = np.array([[[-1, -2, 0, -1, 1, 0]]], np.int16)
+    assert downsample(values, (1, 1, 2), "image").tolist() == [[[-1, 0, 1]]]
+
+
+def test_many_voxels_of_any_type_do_not_overflow() -> None:
+    for dtype in (np.uint8, np.int8, np.uint16, np.int32, np.uint32, np.uint64, np.float16):
+        largest = 32752.0 if dtype == np.float16 else np.iinfo(dtype).max // 2
+        values = np.full((8, 8, 9), largest, dtype)
+        assert downsample(values, (8, 8, 9), "image").astype(float).item() == float(largest)
+        if np.dtype(dtype).kind == "u":
+            assert downsample(values, (8, 8, 9), "mask").item() == largest
+
+
+def test_the_block_itself_is_not_touched() -> None:
+    values = np.arange(27, dtype=np.uint16).reshape(3, 3, 3)
+    values.flags.writeable = False
+    for kind in ("mask", "image"):
+        # The last corner is a window of a single voxel.
+        assert downsample(values, (2, 2, 2), kind)[1, 1, 1] == 26
+    assert values.ravel().tolist() == list(range(27))
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    shape=st.tuples(*[st.integers(1, 7)] * 3),
+    factor=st.tuples(*[st.integers(1, 3)] * 3),
+    dtype=st.sampled_from(["u1", "i2", "u4", "f4", "f8"]),
+    kind=st.sampled_from(["mask", "image"]),
+)
+def test_each_window_is_on_its_own(
+    seed: int,
+    shape: tuple[int, int, int],
+    factor: tuple[int, int, int],
+    dtype: str,
+    kind: Literal["mask", "image"],
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = (rng.integers(-3 if dtype == "i2" and kind == "image" else 0, 4, (2, *shape))).astype(
+        dtype
+    )
+    coarse = downsample(values, factor, kind)
+    assert coarse.dtype == values.dtype
+    assert coarse.shape == (2, *level_shape(shape, factor))
+    for c, *at in np.ndindex(coarse.shape):
+        start = [i * f for i, f in zip(at, factor, strict=True)]
+        spans = [slice(a, a + f) for a, f in zip(start, factor, strict=True)]
+        window = values[(c, *spans)]
+        if kind == "mask":
+            expected = window.max() if 2 * np.count_nonzero(window) >= window.size else 0
+        elif values.dtype.kind == "f":
+            expected = pytest.approx(float(window.mean(dtype=float)), rel=1e-6)
+        else:
+            expected = int(np.floor(window.mean(dtype=float) + 0.5))
+        assert coarse[(c, *at)] == expected

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -262,6 +264,28 @@ def test_a_shard_is_on_the_disk_when_it_is_written(
         "0.4": ["2/2/8", "2/2/9", "2/2", "2", "."],
     }
     assert sorted(kept) == sorted(names[ngff])
+
+
+def test_a_disk_that_cannot_sync_folders_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def files_only(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    with OmeZarrWriter.create(tmp_path / "a.zarr", LAYOUT) as writer:
+        writer.write(Box.whole(SHAPE), np.ones(SHAPE, np.uint8))
+
+    def failing(handle: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OutputError, match="Input/output error"):
+        OmeZarrWriter.create(tmp_path / "b.zarr", LAYOUT)
 
 
 def test_empty_shards_are_no_files_also_when_written_again(tmp_path: Path) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+import subprocess
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,8 +22,11 @@ logger = logging.getLogger(__name__)
 _CONNECT_SECONDS = 30
 DEATHS_FORGIVEN = 2
 """After one death more, a block is given up (on a cluster of our own making)."""
-_SLURM_DEFAULTS = {"cores": 1, "walltime": "04:00:00"}
+_SLURM_WALLTIME = "04:00:00"
 _LEAST_SLURM_MEMORY_BYTES = 4 * 2**30
+# A scheduler listens for HTTP even without a dashboard, and a second run on the machine would find
+# the usual port in use.
+_ANY_PORT = {"dashboard_address": "127.0.0.1:0"}
 
 
 @contextmanager
@@ -56,6 +63,7 @@ def _running(address: str) -> Iterator[Any]:
     from distributed import Client
 
     try:
+        _await_listener(address)
         client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConfigError(
@@ -68,15 +76,36 @@ def _running(address: str) -> Iterator[Any]:
         yield client
 
 
+def _await_listener(address: str) -> None:
+    """Return once something listens; raises OSError if not in time, ValueError if that cannot be.
+
+    A client that finds nothing does not merely fail: collected as garbage while the next one is
+    made, it waits for a lock that this one holds, for ever.
+    """
+    from distributed.comm.addressing import get_address_host_port
+
+    place = get_address_host_port(address)
+    last = time.monotonic() + _CONNECT_SECONDS
+    while True:
+        try:
+            socket.create_connection(place, timeout=_CONNECT_SECONDS).close()
+            return
+        except OSError:
+            if time.monotonic() > last:
+                raise
+            time.sleep(0.2)
+
+
 @contextmanager
 def _own_cluster(workers: Workers) -> Iterator[Any]:
-    if workers.slurm_jobs:
-        cluster = _slurm(workers)
+    if not workers.slurm_jobs:
+        with _local(workers) as cluster:
+            yield cluster
+        return
+    with _slurm(workers) as cluster:
+        _require_accepted(cluster.job_script())
         # Adapting, not scaling once: a job that meets its time limit is replaced by a new one.
         cluster.adapt(minimum_jobs=workers.slurm_jobs, maximum_jobs=workers.slurm_jobs)
-    else:
-        cluster = _local(workers)
-    with cluster:
         yield cluster
 
 
@@ -89,9 +118,11 @@ def _local(workers: Workers) -> Any:
         processes=True,
         host="127.0.0.1",
         dashboard_address=None,
+        scheduler_kwargs=_ANY_PORT,
         # The plan keeps memory in bounds; Dask's limit counts freed memory that glibc keeps.
         memory_limit=0,
         env=_environment(workers.threads),
+        preload=["vpbsd.blockwise.interrupt"],
         silence_logs=logging.CRITICAL,
     )
 
@@ -100,24 +131,53 @@ def _slurm(workers: Workers) -> Any:
     import dask
 
     try:
-        from dask_jobqueue import SLURMCluster
+        from dask_jobqueue.slurm import SLURMCluster
     except ImportError as error:
         raise MissingExtraError(
             "SLURM jobs are started through dask-jobqueue, which is not installed; "
             "pip install 'vpbsd[cluster]'"
         ) from error
-    given: dict[str, Any] = dask.config.get("jobqueue.slurm", {})
+
+    def given(key: str) -> Any:
+        return dask.config.get(f"jobqueue.slurm.{key}", None)
+
     memory = max(workers.memory_bytes, _LEAST_SLURM_MEMORY_BYTES)
-    fallback = {**_SLURM_DEFAULTS, "memory": f"{memory / 2**30:.1f}GiB"}
+    fallback = {
+        "cores": max(1, workers.threads),
+        "walltime": _SLURM_WALLTIME,
+        "memory": f"{memory / 2**30:.1f}GiB",
+    }
     # What the site's or the user's jobqueue.yaml says comes first (account, partition, time).
-    chosen = {key: value for key, value in fallback.items() if not given.get(key)}
+    chosen: dict[str, Any] = {key: value for key, value in fallback.items() if not given(key)}
     exports = [f"export {key}={value}" for key, value in _environment(workers.threads).items()]
     return SLURMCluster(
         processes=1,
         worker_extra_args=["--nthreads", str(workers.lanes), "--memory-limit", "0"],
-        job_script_prologue=[*(given.get("job_script_prologue") or []), *exports],
+        scheduler_options={**_ANY_PORT, **(given("scheduler-options") or {})},
+        job_script_prologue=[*(given("job-script-prologue") or []), *exports],
         **chosen,
     )
+
+
+def _require_accepted(job_script: str) -> None:
+    """Ask SLURM beforehand: a refusal later is only logged, and the run would wait for ever."""
+    with tempfile.NamedTemporaryFile("w", suffix=".sh", encoding="utf-8") as file:
+        file.write(job_script)
+        file.flush()
+        try:
+            told = subprocess.run(
+                ["sbatch", "--test-only", file.name], capture_output=True, text=True, check=False
+            )
+        except FileNotFoundError as error:
+            raise ConfigError(
+                "SLURM jobs are started with sbatch, which is not on the path here; run this on a "
+                "machine that submits jobs, or start a Dask scheduler and name it with --scheduler"
+            ) from error
+    if told.returncode:
+        raise ConfigError(
+            f"SLURM would not take the jobs: {' '.join(told.stderr.split())}; set account, "
+            "partition, memory and walltime under jobqueue: slurm: in ~/.config/dask/jobqueue.yaml"
+        )
 
 
 def _environment(threads: int) -> dict[str, str]:

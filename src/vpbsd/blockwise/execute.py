@@ -18,7 +18,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -30,9 +30,18 @@ import numpy as np
 from vpbsd.blockwise.interrupt import Stopped, stop_on_sigterm
 from vpbsd.blockwise.ledger import MISSING, Ledger
 from vpbsd.blockwise.plan import Block, Plan
-from vpbsd.blockwise.task import BlockDone, BlockFailed, Event, Operation, Task, attempt, is_fatal
+from vpbsd.blockwise.task import (
+    BlockDone,
+    BlockFailed,
+    Event,
+    Events,
+    Operation,
+    Task,
+    attempt,
+    is_fatal,
+)
 from vpbsd.blockwise.workers import Part, Workers
-from vpbsd.errors import BlocksFailedError
+from vpbsd.errors import BlocksFailedError, OutputError, WorkerDiedError
 
 __all__ = ["Executor", "OnDone", "Run", "open_executor", "run_blocks", "run_serial"]
 
@@ -41,10 +50,12 @@ logger = logging.getLogger(__name__)
 OnDone = Callable[[Block, BlockDone], None]
 """Told about every block that succeeded, for the progress bar."""
 
-Executor = Callable[[Task, Sequence[int]], Iterator[Event]]
-"""Does blocks of a task and yields an event for each."""
+Executor = Callable[[Task, Sequence[int]], Events]
+"""Does blocks of a task and yields an event for each; when closed, it takes no new ones."""
 
 _GIVE_UP_AFTER = 16
+# Each of these took several workers with it, and half a minute.
+_GIVE_UP_AFTER_DEATHS = 4
 _NAMED = 5
 
 
@@ -60,10 +71,14 @@ class Run:
         Blocks of the plan that other parts have still to do.
     count
         Sum of what all finished blocks of the plan left behind, earlier runs included.
+    elsewhere
+        Another part has completed the whole and cleared the ledger; ``count`` is not known.
     seconds
         Wall time.
     read_seconds, compute_seconds, write_seconds
         Summed over the blocks done now and over all workers.
+    failed
+        Blocks that were given up; empty in what :func:`run_blocks` returns.
     """
 
     done: int = 0
@@ -74,6 +89,7 @@ class Run:
     read_seconds: float = 0.0
     compute_seconds: float = 0.0
     write_seconds: float = 0.0
+    elsewhere: bool = False
     failed: list[BlockFailed] = field(default_factory=list)
 
     @property
@@ -140,15 +156,16 @@ def run_blocks(
     task = Task(plan, operation, ledger)
     with _executor_of(workers) as execute, _Log(log) as lines, stop_on_sigterm():
         try:
-            for event in execute(task, todo) if todo else ():
-                lines.add(plan, event)
-                if isinstance(event, BlockFailed):
-                    _note_failure(run, plan, event)
-                    continue
-                counts[event.index] = event.count
-                _add(run, event)
-                if on_done is not None:
-                    on_done(plan[event.index], event)
+            with closing(execute(task, todo)) as events:
+                for event in events:
+                    lines.add(plan, event)
+                    if isinstance(event, BlockFailed):
+                        _note_failure(run, plan, event)
+                        continue
+                    counts[event.index] = event.count
+                    _add(run, event)
+                    if on_done is not None:
+                        on_done(plan[event.index], event)
         except Stopped:
             raise Stopped(
                 f"stopped with {run.done + run.skipped} of {len(mine)} blocks finished; "
@@ -161,7 +178,7 @@ def run_blocks(
     run.count = int(counts[counts != MISSING].sum())
     run.missing = int(np.count_nonzero(counts == MISSING)) - len(run.failed)
     if run.failed:
-        raise _failure(plan, run) from run.failed[0].error
+        raise _failure(plan, run, resumable=ledger is not None) from run.failed[0].error
     return run
 
 
@@ -174,14 +191,16 @@ def open_executor(workers: Workers) -> Iterator[Executor]:
     with ExitStack() as stack:
         client: Any = None
 
-        def on_dask(task: Task, indices: Sequence[int]) -> Iterator[Event]:
+        def on_dask(task: Task, indices: Sequence[int]) -> Events:
             nonlocal client
+            if not indices:
+                return
             from vpbsd.blockwise.clusters import connect
             from vpbsd.blockwise.on_dask import run_dask
 
             if client is None:
                 client = stack.enter_context(connect(workers))
-            return run_dask(client, task, indices, workers)
+            yield from run_dask(client, task, indices, workers)
 
         yield on_dask
 
@@ -195,9 +214,7 @@ def _executor_of(workers: Workers | Executor | None) -> Iterator[Executor]:
         yield executor
 
 
-def run_serial(
-    task: Task, indices: Sequence[int], *, lanes: int = 2, retries: int = 2
-) -> Iterator[Event]:
+def run_serial(task: Task, indices: Sequence[int], *, lanes: int = 2, retries: int = 2) -> Events:
     """Do the blocks in this process, one computed at a time; the simplest executor."""
     waiting = iter(indices)
     running: dict[Future[BlockDone], int] = {}
@@ -209,15 +226,21 @@ def run_serial(
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                index = running.pop(future)
-                error = future.exception()
-                if error is None:
-                    yield future.result()
-                else:
-                    yield BlockFailed(index, error, 1 + retries)
-    finally:
-        # What is being computed is finished and noted; seconds of work are not thrown away.
+                yield _outcome(future, running.pop(future), retries)
+    except Stopped:
+        # What is being computed is finished and told; seconds of work are not thrown away.
         pool.shutdown(wait=True, cancel_futures=True)
+        for future, index in running.items():
+            if not future.cancelled():
+                yield _outcome(future, index, retries)
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _outcome(future: Future[BlockDone], index: int, retries: int) -> Event:
+    error = future.exception()
+    return future.result() if error is None else BlockFailed(index, error, 1 + retries)
 
 
 def _add(run: Run, event: BlockDone) -> None:
@@ -232,26 +255,34 @@ def _note_failure(run: Run, plan: Plan, event: BlockFailed) -> None:
         raise event.error
     logger.warning("block %d (%s) failed: %s", event.index, plan[event.index].write, event.error)
     run.failed.append(event)
-    if run.done + run.skipped == 0 and len(run.failed) == _GIVE_UP_AFTER:
+    if _hopeless(run):
         # Not one has succeeded: whatever is wrong is not the block.
-        raise _failure(plan, run) from run.failed[0].error
+        raise _failure(plan, run, resumable=False) from run.failed[0].error
 
 
-def _failure(plan: Plan, run: Run) -> BlocksFailedError:
+def _hopeless(run: Run) -> bool:
+    if run.done + run.skipped:
+        return False
+    deadly = all(isinstance(event.error, WorkerDiedError) for event in run.failed)
+    return len(run.failed) >= (_GIVE_UP_AFTER_DEATHS if deadly else _GIVE_UP_AFTER)
+
+
+def _failure(plan: Plan, run: Run, *, resumable: bool) -> BlocksFailedError:
     failed = sorted(run.failed, key=lambda event: event.index)
     named = "; ".join(
         f"{event.index} ({plan[event.index].write}; {type(event.error).__name__}: {event.error})"
         for event in failed[:_NAMED]
     )
     more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
-    if run.done + run.skipped == 0 and len(failed) == _GIVE_UP_AFTER:
+    if _hopeless(run):
         return BlocksFailedError(
             f"the first {len(failed)} of {len(plan)} blocks failed and none succeeded, so the run "
             f"stopped: {named}{more}"
         )
+    again = ", and the same command tries only these again" if resumable else ""
     return BlocksFailedError(
         f"{len(failed)} of {len(plan)} blocks failed: {named}{more}; all others of this run are "
-        "finished, and the same command tries only these again"
+        f"finished{again}"
     )
 
 
@@ -264,12 +295,15 @@ class _Log:
 
     def __enter__(self) -> _Log:
         if self._path is not None:
-            self._file = self._path.open("a", encoding="utf-8", buffering=1)
+            with self._writing():
+                self._file = self._path.open("a", encoding="utf-8", buffering=1)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            self._file.close()
+            # Of a line that did not fit on the disk, closing would complain once more.
+            with suppress(OSError):
+                self._file.close()
 
     def add(self, plan: Plan, event: Event) -> None:
         if self._file is None:
@@ -296,4 +330,15 @@ class _Log:
                 "attempts": event.attempts,
                 "error": f"{type(event.error).__name__}: {event.error}",
             }
-        self._file.write(json.dumps(line) + "\n")
+        with self._writing():
+            self._file.write(json.dumps(line) + "\n")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"cannot write the log '{self._path}': {error.strerror}; make room or check the "
+                "permissions, then run the same command again"
+            ) from error

@@ -7,8 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
-__all__ = ["Stopped", "stop_on_sigterm"]
+__all__ = ["Stopped", "dask_setup", "stop_on_sigterm"]
 
 
 class Stopped(KeyboardInterrupt):
@@ -17,7 +18,11 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stop_on_sigterm() -> Iterator[None]:
-    """Raise :class:`Stopped` on SIGTERM and SIGINT; does nothing outside the main thread."""
+    """Raise :class:`Stopped` on SIGTERM and SIGINT.
+
+    Does nothing outside the main thread, nor where somebody else handles a signal already: what
+    stops in good order there (training, which segments to validate) knows better when.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -26,12 +31,21 @@ def stop_on_sigterm() -> Iterator[None]:
         # A second one, from somebody who does not want to wait, finds Python's own handlers.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise Stopped("stopped")
+        raise Stopped("stopped; the same command goes on from there")
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, stop) for number in numbers}
+    pythons = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    free = [number for number, usual in pythons.items() if signal.getsignal(number) == usual]
+    before = {number: signal.signal(number, stop) for number in free}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def dask_setup(worker: Any) -> None:
+    """Leave Ctrl-C, which a terminal sends to all, to the process that hands out the blocks.
+
+    Dask calls this in a worker process that preloads this module.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -14,10 +14,11 @@ and a listing tells everything. It is created after the block's result is on the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,22 +87,37 @@ class Ledger:
         Raises
         ------
         OutputError
-            If the ledger holds blocks beyond ``total`` or files that are none of its own.
+            If the ledger holds blocks beyond ``total`` or files that are none of its own, or cannot
+            be read.
         """
         found = np.full(total, MISSING, np.int64)
-        done = self.folder / "done"
-        if not done.is_dir():
-            return found
-        for bucket in os.scandir(done):
-            for entry in os.scandir(bucket.path):
+        try:
+            for entry in self._entries():
                 number, _, count = entry.name.partition(".")
                 if not (number.isdecimal() and count.isdecimal() and int(number) < total):
                     raise OutputError(
                         f"'{entry.path}' is no entry of a ledger of {total} blocks; something else "
-                        "wrote there: start anew with --overwrite"
+                        f"wrote there: remove '{self.folder}' to compute its blocks anew"
                     )
                 found[int(number)] = int(count)
+        except OSError as error:
+            raise OutputError(
+                f"cannot read the ledger '{self.folder}': {error.strerror}; check the permissions"
+            ) from error
         return found
+
+    def _entries(self) -> Iterator[os.DirEntry[str]]:
+        try:
+            buckets = list(os.scandir(self.folder / "done"))
+        except FileNotFoundError:
+            return  # nothing is recorded yet
+        for bucket in buckets:
+            if not bucket.is_dir():
+                yield bucket
+                continue
+            # Another part may have completed the outputs and be clearing up.
+            with contextlib.suppress(FileNotFoundError):
+                yield from os.scandir(bucket.path)
 
     def clear(self) -> None:
         """Forget every block."""
@@ -136,18 +152,22 @@ def read_job(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / _JOB
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise OutputError(f"cannot read '{path}': {error.strerror}") from error
     try:
         job = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise OutputError(f"'{path}' is damaged ({error}); start anew with --overwrite") from error
+    except ValueError as error:  # also of bytes that are no text
+        raise OutputError(f"'{path}' is damaged ({error}); {_anew(folder)}") from error
     if not isinstance(job, dict):
-        raise OutputError(f"'{path}' does not describe a run; start anew with --overwrite")
+        raise OutputError(f"'{path}' does not describe a run; {_anew(folder)}")
     return job
+
+
+def _anew(folder: Path) -> str:
+    return f"remove '{folder}' to start anew"
 
 
 def require_same_job(earlier: Mapping[str, Any], now: Mapping[str, Any], out: str) -> None:

@@ -40,7 +40,7 @@ def only_run(file: Path, what: str, *, wait_seconds: float = 0.0) -> Iterator[No
     BusyError
         If another process holds it; the message says which.
     OutputError
-        If the folder of the lock cannot be written.
+        If the folder of the lock cannot be written; one that is not there is made.
     """
     lock = FileLock(file, timeout=wait_seconds)
     holder = file.with_suffix(".holder")

@@ -4,7 +4,8 @@ A worker gets the task once, as a plugin, and then only numbers of blocks. Few b
 at a time: when a worker dies, Dask counts a death against every block that was queued there.
 
 A block whose worker dies again and again is given up by Dask as ``KilledWorker``. Its neighbour on
-that worker may be innocent, so such blocks get one more chance at the end, each alone.
+that worker may be innocent, so such blocks get one more chance at the end, each alone; earlier if
+nothing else has come of the run yet, so that one whose every block is deadly ends soon.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import math
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from typing import Any
 
 from distributed import Client, Future, KilledWorker, Worker, WorkerPlugin, as_completed
+from distributed.client import ClosedClientError
 
 from vpbsd.blockwise.clusters import DEATHS_FORGIVEN
-from vpbsd.blockwise.task import BlockDone, BlockFailed, Event, Task, attempt
+from vpbsd.blockwise.task import BlockDone, BlockFailed, Event, Events, Task, attempt
 from vpbsd.blockwise.workers import Workers
 from vpbsd.errors import BlocksFailedError, WorkerDiedError
 
@@ -29,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 _WINDOW_PER_LANE = 2
 _ASK_EVERY_SECONDS = 2.0
+_EARLY_SUSPECTS = 4
+# What the client raises while it notices that the scheduler is gone.
+_LOST = (OSError, ClosedClientError, CancelledError)
 _TASKS: dict[str, Task] = {}
 
 
@@ -50,9 +57,7 @@ def _do(name: str, index: int, retries: int) -> BlockDone:
     return attempt(_TASKS[name], index, retries)
 
 
-def run_dask(
-    client: Client, task: Task, indices: Sequence[int], workers: Workers
-) -> Iterator[Event]:
+def run_dask(client: Client, task: Task, indices: Sequence[int], workers: Workers) -> Events:
     """Do the blocks on the workers of ``client``.
 
     Yields
@@ -66,53 +71,73 @@ def run_dask(
         If the scheduler goes away.
     """
     plugin = _HoldTask(f"vpbsd-{uuid.uuid4().hex[:12]}", task)
-    client.register_plugin(plugin)
+    finished = False
     try:
-        yield from _windowed(client, plugin.name, indices, workers)
+        client.register_plugin(plugin)
+        yield from _Submission(client, plugin.name, workers).events(indices)
+        finished = True
+    except _LOST as error:
+        raise _scheduler_gone(workers) from error
     finally:
-        if client.status == "running":
-            client.unregister_worker_plugin(plugin.name)
+        # After a failure workers of our own end with the run, and may be ending now.
+        if client.status == "running" and (finished or workers.scheduler is not None):
+            with suppress(*_LOST):
+                client.unregister_worker_plugin(plugin.name)
 
 
-def _windowed(
-    client: Client, name: str, indices: Sequence[int], workers: Workers
-) -> Iterator[Event]:
-    suspects: list[int] = []
-    waiting = iter(indices)
-    window = _Window(client, workers)
-    under_way: dict[Any, int] = {}
-    completed = as_completed(loop=client.loop)
+class _Submission:
+    """Hands out blocks, a window of them at a time, and takes back what became of them."""
 
-    def submit(index: int) -> None:
-        future = client.submit(_do, name, index, workers.retries, key=f"{name}-{index}", pure=False)
-        under_way[future.key] = index
-        completed.add(future)
+    def __init__(self, client: Client, name: str, workers: Workers) -> None:
+        self._client = client
+        self._name = name
+        self._workers = workers
+        self._window = _Window(client, workers)
+        self._under_way: dict[Any, int] = {}
+        self._completed = as_completed(loop=client.loop)
 
-    def fill() -> None:
-        while len(under_way) < window.size:
+    def events(self, indices: Sequence[int]) -> Events:
+        waiting = iter(indices)
+        suspects: list[int] = []
+        succeeded = False
+        while True:
+            early = not succeeded and len(suspects) >= _EARLY_SUSPECTS
+            if not early:
+                self._fill(waiting)
+            if not self._under_way:
+                if not suspects:
+                    return
+                event = self._alone(suspects.pop(0))
+            else:
+                event = self._next()
+                if isinstance(event, BlockFailed) and isinstance(event.error, WorkerDiedError):
+                    logger.warning("block %d: its worker died several times", event.index)
+                    suspects.append(event.index)
+                    continue
+            succeeded = succeeded or isinstance(event, BlockDone)
+            yield event
+
+    def _fill(self, waiting: Iterator[int]) -> None:
+        while len(self._under_way) < self._window.size:
             index = next(waiting, None)
             if index is None:
                 return
-            submit(index)
+            future = self._submit(index, f"{self._name}-{index}")
+            self._under_way[future.key] = index
+            self._completed.add(future)
 
-    fill()
-    for future in completed:
-        index = under_way.pop(future.key)
-        event = _event(future, index, workers)
-        future.release()
-        if isinstance(event, BlockFailed) and isinstance(event.error, WorkerDiedError):
-            suspects.append(index)
-        else:
-            yield event
-        fill()
-    for index in sorted(suspects):
-        logger.warning("block %d: its worker died several times; trying it once more, alone", index)
-        future = client.submit(
-            _do, name, index, workers.retries, key=f"{name}-{index}-alone", pure=False
+    def _next(self) -> Event:
+        future = next(self._completed)
+        return _event(future, self._under_way.pop(future.key), self._workers)
+
+    def _alone(self, index: int) -> Event:
+        logger.warning("block %d: trying it once more, alone", index)
+        return _event(self._submit(index, f"{self._name}-{index}-alone"), index, self._workers)
+
+    def _submit(self, index: int, key: str) -> Future[Any]:
+        return self._client.submit(
+            _do, self._name, index, self._workers.retries, key=key, pure=False
         )
-        event = _event(future, index, workers)
-        future.release()
-        yield event
 
 
 class _Window:
@@ -141,10 +166,7 @@ def _event(future: Future[Any], index: int, workers: Workers) -> Event:
         done: BlockDone = future.result()
         return done
     if future.status in ("cancelled", "lost") or error is None:
-        raise BlocksFailedError(
-            f"the Dask scheduler of {workers} is gone; finished blocks are kept, and the same "
-            "command goes on from there"
-        )
+        raise _scheduler_gone(workers)
     if isinstance(error, KilledWorker):
         died = WorkerDiedError(
             f"its worker process was killed {DEATHS_FORGIVEN + 1} times while it was computed; the "
@@ -154,3 +176,10 @@ def _event(future: Future[Any], index: int, workers: Workers) -> Event:
         died.__cause__ = error
         return BlockFailed(index, died, DEATHS_FORGIVEN + 1)
     return BlockFailed(index, error, 1 + workers.retries)
+
+
+def _scheduler_gone(workers: Workers) -> BlocksFailedError:
+    return BlocksFailedError(
+        f"the Dask scheduler of {workers} is gone; finished blocks are kept, and the same command "
+        "goes on from there"
+    )

@@ -12,16 +12,17 @@ Each level has a ledger, so a run goes on where it was killed, at any of these s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vpbsd.blockwise.execute import Executor, OnDone, Run, open_executor, run_blocks
+from vpbsd.blockwise.interrupt import stop_on_sigterm
 from vpbsd.blockwise.plan import Block, Plan, plan_blocks
 from vpbsd.blockwise.task import Operation
 from vpbsd.blockwise.work import WorkFolder, fingerprint_digest
 from vpbsd.blockwise.workers import Part, Workers
-from vpbsd.errors import OutputError
+from vpbsd.errors import OutputError, VolumeFormatError
 from vpbsd.volumes import Location, OmeZarrWriter, OutputLayout, exists, is_url, read_attributes
 
 __all__ = ["Output", "OutputJob", "Writers", "fill_outputs"]
@@ -92,7 +93,8 @@ def fill_outputs(
     -------
     Run
         Of level 0. Where other parts have blocks left, ``missing`` counts them, and the outputs
-        are not there yet: the part that comes last finishes them.
+        are not there yet: the part that comes last finishes them. A part that finds that done
+        returns with ``elsewhere``.
 
     Raises
     ------
@@ -102,11 +104,10 @@ def fill_outputs(
     BlocksFailedError
         If blocks failed; everything else is finished, and the same call tries them again.
     """
-    finished = _finished_before(job)
-    if finished is not None:
-        return finished
-    with job.work.claimed(job.part):
+    with stop_on_sigterm(), job.work.claimed(job.part):
         with job.work.setup():
+            if _finished_elsewhere(job):
+                return _elsewhere(job)
             writers = _begin(job)
         with open_executor(job.workers) as executor:
             run = run_blocks(
@@ -118,10 +119,12 @@ def fill_outputs(
                 on_done=on_done,
                 log=job.work.log(job.part),
             )
-            if run.missing:
+            if run.complete:
+                _finish(job, writers, executor)
                 return run
-            _finish(job, writers, executor)
-    return run
+        with job.work.setup():
+            # Another part may have been faster than our look at the ledger, and have cleared it.
+            return run if job.work.begun else replace(run, missing=0, elsewhere=True)
 
 
 def _finish(job: OutputJob, writers: Writers, executor: Executor) -> None:
@@ -131,21 +134,53 @@ def _finish(job: OutputJob, writers: Writers, executor: Executor) -> None:
             return
         for name, writer in writers.items():
             _build_pyramid(job, name, writer, executor)
-            writer.finish()
-        job.work.close(_log_name(job))
+        # A part that starts now finds either everything here or everything there.
+        with job.work.setup():
+            for writer in writers.values():
+                writer.finish()
+            job.work.close(_log_name(job))
 
 
-def _finished_before(job: OutputJob) -> Run | None:
-    """Refuse an output that exists; but a part that comes late to its own work is done."""
-    last = list(job.outputs.values())[-1]
-    if job.overwrite or not exists(last.path):
-        return None
-    digest = fingerprint_digest(job.fingerprint)
-    if job.part is not None and read_attributes(last.path).get("job") == digest:
-        return Run(skipped=len(job.part.of(len(job.plan))))
-    raise OutputError(
-        f"'{last.path}' exists already; pass --overwrite to replace it, or choose another name"
+def _finished_elsewhere(job: OutputJob) -> bool:
+    """Whether other parts have completed the outputs; refuses outputs of anything else."""
+    there = {name: o for name, o in job.outputs.items() if exists(o.path)}
+    if job.overwrite or not there:
+        return False
+    for name, output in there.items():
+        if not _is_ours(job, name, output):
+            raise _exists(output)
+    if job.work.begun:
+        return False
+    if job.part is None or len(there) < len(job.outputs):
+        raise _exists(next(iter(there.values())))
+    return True
+
+
+def _is_ours(job: OutputJob, name: str, output: Output) -> bool:
+    """Whether an output was made, or is being made, by a run of the same fingerprint."""
+    if is_url(output.path) and _started(job, name).exists():
+        return True  # it grows under its own name
+    try:
+        noted = read_attributes(output.path).get("job")
+    except VolumeFormatError:
+        return False
+    return bool(noted == fingerprint_digest(job.fingerprint))
+
+
+def _exists(output: Output) -> OutputError:
+    return OutputError(
+        f"'{output.path}' exists already; pass --overwrite to replace it, or choose another name"
     )
+
+
+def _elsewhere(job: OutputJob) -> Run:
+    total = len(job.plan)
+    return Run(skipped=total if job.part is None else len(job.part.of(total)), elsewhere=True)
+
+
+def _started(job: OutputJob, name: str) -> Path:
+    """Return the mark of an output that was created; from then on, it is attached to."""
+    return job.work.path / f"{name}.started"
 
 
 def _begin(job: OutputJob) -> dict[str, OmeZarrWriter]:
@@ -155,8 +190,8 @@ def _begin(job: OutputJob) -> dict[str, OmeZarrWriter]:
     writers = {}
     for name, output in job.outputs.items():
         partial = job.work.partial(name)
-        started = (job.work.path / f"{name}.started").exists()
-        if started and not is_url(output.path) and not partial.exists():
+        started = _started(job, name).exists()
+        if started and not is_url(output.path) and not partial.exists() and exists(output.path):
             continue  # moved to its name by a run that was killed before it could finish all
         make = OmeZarrWriter.attach if started else OmeZarrWriter.create
         writers[name] = make(
@@ -166,7 +201,7 @@ def _begin(job: OutputJob) -> dict[str, OmeZarrWriter]:
             overwrite=job.overwrite,
             partial=partial,
         )
-        (job.work.path / f"{name}.started").touch()
+        _started(job, name).touch()
     return writers
 
 

@@ -21,6 +21,7 @@ import math
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import overload
 
 from vpbsd.errors import ConfigError
@@ -118,7 +119,17 @@ class Plan(Sequence[Block]):
         return Block(number, _box(write), _box(read))
 
     def __iter__(self) -> Iterator[Block]:
-        return (self[i] for i in range(len(self)))
+        # Spans are found once an axis, not once a block: there may be millions.
+        spans = [
+            [(self._write_span(axis, i), self._read_span(axis, i)) for i in range(count)]
+            for axis, count in enumerate(self.counts)
+        ]
+        for index, ((wz, rz), (wy, ry), (wx, rx)) in enumerate(product(*spans)):
+            yield Block(
+                index,
+                Box((wz[0], wy[0], wx[0]), (wz[1], wy[1], wx[1])),
+                Box((rz[0], ry[0], rx[0]), (rz[1], ry[1], rx[1])),
+            )
 
     def _write_span(self, axis: int, i: int) -> Span:
         step = self.block[axis]

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ __all__ = [
     "BlockDone",
     "BlockFailed",
     "Event",
+    "Events",
     "Function",
     "Operation",
     "Task",
@@ -86,6 +87,8 @@ class BlockFailed:
 
 
 Event = BlockDone | BlockFailed
+
+Events = Generator[Event, None, None]
 
 
 class _Lanes:

@@ -7,6 +7,7 @@
       blocks/done/…           ledger of the blocks; NAME_level_1 … of the pyramids' shards
       NAME.partial/           the outputs as far as they are
       log.jsonl               one line a block; kept as OUT.ome.zarr.log.jsonl
+      models/                 nets prepared for this volume (int8)
       *.lock                  one run, or one run a part, at a time
 """
 
@@ -14,9 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,14 @@ from vpbsd.volumes import Location
 
 __all__ = ["WorkFolder", "fingerprint_digest", "work_path"]
 
+logger = logging.getLogger(__name__)
+
 _VERSION = 1
 _SETUP_WAIT_SECONDS = 120.0
+_JOB = "job.json"
 _WHOLE = "run.lock"
+_SETUP = "setup.lock"
+_FINISH = "finish.lock"
 
 
 def work_path(out: Location, work: Path | None = None) -> Path:
@@ -116,6 +123,7 @@ class WorkFolder:
                 f"{error.strerror}; choose another folder (--work)"
             ) from error
         what = f"'{self.out}'" if part is None else f"part {part} of '{self.out}'"
+        name = _WHOLE if part is None else f"part-{part.number}-of-{part.parts}.lock"
         with ExitStack() as held:
             with self.setup():
                 if part is None:
@@ -125,22 +133,50 @@ class WorkFolder:
                 elif (self.path / _WHOLE).exists():
                     with only_run(self.path / _WHOLE, what):
                         pass
-                name = _WHOLE if part is None else f"part-{part.number}-of-{part.parts}.lock"
                 held.enter_context(only_run(self.path / name, what))
-            yield
+            try:
+                yield
+            finally:
+                self._leave(name)
 
     @contextmanager
     def finishing(self) -> Iterator[bool]:
         """Hold the right to finish the outputs; yields False if another part has it or had it."""
-        try:
-            with only_run(self.path / "finish.lock", f"'{self.out}'"):
-                yield read_job(self.path) is not None
-        except BusyError:
-            yield False
+        with ExitStack() as held:
+            try:
+                held.enter_context(only_run(self.path / _FINISH, f"'{self.out}'"))
+            except BusyError:
+                yield False
+                return
+            yield self.begun
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a run to go on with; no longer, once its outputs are complete."""
+        return (self.path / _JOB).exists()
+
+    def _leave(self, *locks: str) -> None:
+        """Remove a folder in which nothing was begun, and which was made only to be locked."""
+        if self.begun or not self.path.exists():
+            return
+        # If another part is just beginning, it is its folder now.
+        with suppress(BusyError), self.setup():
+            if self.begun:
+                return
+            for name in (*locks, _FINISH, _SETUP):
+                for file in (self.path / name, (self.path / name).with_suffix(".holder")):
+                    file.unlink(missing_ok=True)
+            with suppress(OSError):  # another part has its lock there
+                self.path.rmdir()
+
+    @property
+    def models(self) -> Path:
+        """Folder for nets that were prepared for this run; their names say what they belong to."""
+        return self.path / "models"
 
     def setup(self) -> AbstractContextManager[None]:
         """Hold the right to make the outputs: short, so whoever comes second waits."""
-        return only_run(self.path / "setup.lock", f"'{self.out}'", wait_seconds=_SETUP_WAIT_SECONDS)
+        return only_run(self.path / _SETUP, f"'{self.out}'", wait_seconds=_SETUP_WAIT_SECONDS)
 
     def begin(
         self,
@@ -182,7 +218,7 @@ class WorkFolder:
                         "--overwrite together with --part would let each part remove what the "
                         f"others wrote; remove '{self.path}' first, then start the parts"
                     ) from None
-                self._wipe()
+                self._remove_all_but(self.models.name)
         noted = {name: dict(values) for name, values in attributes.items()}
         write_job(
             self.path,
@@ -190,17 +226,30 @@ class WorkFolder:
         )
         return noted
 
-    def _wipe(self) -> None:
-        """Remove everything but the locks, which are held."""
+    def _remove_all_but(self, *names: str) -> None:
+        """Remove everything but what is named and the locks, which are held."""
         for entry in self.path.iterdir():
+            if entry.name in names or entry.suffix in (".lock", ".holder"):
+                continue
             if entry.is_dir():
                 shutil.rmtree(entry)
-            elif entry.suffix not in (".lock", ".holder"):
+            else:
                 entry.unlink()
 
     def close(self, log_name: Path | None) -> None:
         """Remove the folder after the outputs are complete; the log lives on beside them."""
         if log_name is not None:
-            lines = [file.read_text(encoding="utf-8") for file in sorted(self.path.glob("log*"))]
-            log_name.write_text("".join(lines), encoding="utf-8")
+            self._keep_log(log_name)
+        # The note goes last: the run after one that was killed here finds it, and comes here again.
+        self._remove_all_but(_JOB)
         shutil.rmtree(self.path, ignore_errors=True)
+
+    def _keep_log(self, log_name: Path) -> None:
+        try:
+            with log_name.open("wb") as kept:
+                for file in sorted(self.path.glob("log*.jsonl")):
+                    with file.open("rb") as lines:
+                        shutil.copyfileobj(lines, kept)
+        except OSError as error:
+            # The outputs are there; that they lack their log is no reason to call this a failure.
+            logger.warning("cannot keep the log as '%s': %s", log_name, error.strerror)

@@ -68,7 +68,11 @@ def segment_options(options: argparse.Namespace, shape: Triplet) -> SegmentOptio
     from vpbsd.segment import SegmentOptions
     from vpbsd.segment.planning import MEMORY_BYTES
 
-    memory = MEMORY_BYTES if options.memory is None else round(options.memory * 2**30)
+    memory = MEMORY_BYTES
+    if options.memory is not None:
+        if not 0 < options.memory < math.inf:
+            raise ConfigError(f"--memory is a positive number of GiB, got {options.memory:g}")
+        memory = math.ceil(options.memory * 2**30)
     return SegmentOptions(
         threshold=options.threshold,
         probability=options.probability,
@@ -129,8 +133,9 @@ def report_lines(report: SegmentReport) -> Iterator[tuple[str, str]]:
     yield "wrote", str(report.mask)
     if report.probability is not None:
         yield "wrote", str(report.probability)
-    share = f"{100 * report.foreground_share:.2f} % of the volume"
-    yield "vessel", f"{share} at threshold {report.threshold:g}"
+    if report.foreground_share is not None:
+        share = f"{100 * report.foreground_share:.2f} % of the volume"
+        yield "vessel", f"{share} at threshold {report.threshold:g}"
     if report.resumed_blocks:
         yield "resumed", f"{report.resumed_blocks} blocks were finished before"
     if report.blocks:

@@ -104,9 +104,9 @@ def _write_log(options: argparse.Namespace, text: str) -> Path | None:
 
 def _output_folders(options: argparse.Namespace) -> Iterator[Path]:
     """Yield the folder of the run, or the one that the output would lie in."""
-    out: Path | None = options.out
-    if out is None:
+    if options.out is None or "://" in str(options.out):
         return
+    out = Path(options.out)
     if out.is_dir() and not out.name.endswith(".zarr"):
         yield out
     elif out.parent.is_dir():

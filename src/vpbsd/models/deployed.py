@@ -132,8 +132,9 @@ class DeployedStudent(nn.Module):
         held = [width / n for width, n in zip(self.config.widths, cells, strict=True)]
         levels = [sum(held[:i]) + 2 * own + sum(held[i + 1 : i + 2]) for i, own in enumerate(held)]
         wide = 1.0 if self.refine is None else self.refine.weight.shape[0] / self.tuple_voxels
-        slab = _RIM * (2 * wide + held[0] + self.config.channels) / self.slabs
-        return max(itemsize * max(levels), itemsize * (held[0] + slab) + 4.0)
+        share = 1.0 if self.slabs == 1 else _RIM / self.slabs
+        slab = share * (2 * wide + held[0] + self.config.channels)
+        return float(max(itemsize * max(levels), itemsize * (held[0] + slab) + 4.0))
 
     def _slabs(self, crop: Box) -> list[Box]:
         thickness = self.config.downsampling[0][0]
@@ -161,8 +162,8 @@ class _Layer(nn.Module):
 
     def __init__(self, conv: _Weights, *, relu: bool = False, onednn: bool) -> None:
         super().__init__()
-        self.weight = nn.Parameter(conv.weight.detach().clone())
-        self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach().clone())
+        self.weight = _fixed(conv.weight)
+        self.bias = None if conv.bias is None else _fixed(conv.bias)
         self.stride, self.transposed = conv.stride, conv.transposed
         self.tuple_voxels = conv.tuple_voxels
         self.relu, self.onednn = relu, onednn
@@ -203,6 +204,10 @@ class _Weights:
     stride: Triplet = (1, 1, 1)
     transposed: bool = False
     tuple_voxels: int = 1
+
+
+def _fixed(value: Tensor) -> nn.Parameter:
+    return nn.Parameter(value.detach().clone(), requires_grad=False)
 
 
 def _same(conv: nn.Conv3d | nn.ConvTranspose3d) -> _Weights:

@@ -49,9 +49,11 @@ class SelectedChannels(Volume):
 
     @property
     def chunk_voxels(self) -> Triplet | None:
+        """As of the volume inside."""
         return self._volume.chunk_voxels
 
     def coarser(self, max_voxels: int) -> tuple[Volume, Triplet] | None:
+        """Return a level of the volume's pyramid, with these channels."""
         found = self._volume.coarser(max_voxels)
         return found and (SelectedChannels(found[0], self._channels), found[1])
 

@@ -21,6 +21,7 @@ import psutil
 from numpy.typing import NDArray
 
 from vpbsd.blockwise import Block, Plan
+from vpbsd.blockwise.ledger import MISSING
 from vpbsd.errors import ConfigError
 from vpbsd.geometry import Box, as_triplet
 from vpbsd.machine import available_memory_bytes, free_bytes
@@ -53,7 +54,7 @@ class Estimate:
     Attributes
     ----------
     blocks, todo
-        Of the plan, and those that are not finished yet.
+        Of the plan, and those of this part that are not finished yet.
     overhead
         Voxels read over voxels of the volume.
     empty_share
@@ -93,8 +94,8 @@ class Estimate:
     def lines(self, segmentation: Segmentation) -> Iterator[tuple[str, str]]:
         """Yield names and values to show."""
         plan, workers = segmentation.plan, segmentation.options.workers
-        done = f", {self.blocks - self.todo} finished already" if self.todo < self.blocks else ""
-        yield "blocks", f"{self.blocks} of {plan.block} voxels, read as {plan.largest_read}{done}"
+        left = "" if self.todo == self.blocks else f", {self.todo} of them to do"
+        yield "blocks", f"{self.blocks} of {plan.block} voxels, read as {plan.largest_read}{left}"
         yield "halo", f"{self.overhead:.2f} times the voxels of the volume are read"
         if self.decode_factor > _SCALES_BADLY_BEYOND:
             yield (
@@ -130,7 +131,9 @@ def estimate_segmentation(segmentation: Segmentation) -> Estimate:
         If one of those blocks cannot be read.
     """
     plan, options = segmentation.plan, segmentation.options
-    todo = int(np.count_nonzero(segmentation.work.ledger.counts(len(plan)) < 0))
+    unfinished = segmentation.work.ledger.counts(len(plan)) == MISSING
+    mine = range(len(plan)) if options.part is None else options.part.of(len(plan))
+    todo = int(np.count_nonzero(unfinished[mine.start : mine.stop]))
     empty_share = _empty_share(segmentation)
     read, compute, write = _seconds_per_voxel(segmentation)
     voxels = float(np.prod(plan.shape, dtype=float))

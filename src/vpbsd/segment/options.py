@@ -125,7 +125,8 @@ class SegmentReport:
     overhead
         Voxels read over voxels of the volume.
     foreground_share
-        Share of voxels that are vessel, of the blocks finished so far.
+        Share of voxels that are vessel, of the blocks finished so far; None where another part
+        has completed the outputs meanwhile.
     threshold, precision, runtime
         As used.
     seconds, voxels_per_second
@@ -143,7 +144,7 @@ class SegmentReport:
     resumed_blocks: int
     missing_blocks: int
     overhead: float
-    foreground_share: float
+    foreground_share: float | None
     threshold: float
     precision: str
     runtime: str

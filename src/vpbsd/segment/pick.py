@@ -11,27 +11,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbsd.blockwise import Block, Plan, plan_blocks
+from vpbsd.blockwise.lock import only_run
 from vpbsd.errors import ConfigError
 from vpbsd.geometry import Box
 from vpbsd.machine import choose_device, choose_precision
 from vpbsd.segment.block import read_padded
 from vpbsd.segment.options import SegmentModel, SegmentOptions
-from vpbsd.segment.runtimes import Runtime, RuntimeSpec, make_runtime
+from vpbsd.segment.runtimes import (
+    MAX_INT8_LOSS_POINTS,
+    Runtime,
+    RuntimeSpec,
+    choose_runtime,
+    int8_loss,
+    make_runtime,
+    quantise,
+)
 from vpbsd.volumes import IntensityScale, Volume
 
-__all__ = ["INT8_LOSS_POINTS", "pick_runtime"]
+__all__ = ["pick_runtime"]
 
 logger = logging.getLogger(__name__)
-
-INT8_LOSS_POINTS = 0.5
-"""Points of clDice against fp32 that int8 may lose on the user's own blocks."""
 
 # Below this, measuring takes longer than it saves.
 _WORTH_MEASURING_VOXELS = 200_000_000
 _TIMED_BLOCK_VOXELS = 128
 _INT8_BLOCKS = 8
 _INT8_BLOCK_VOXELS = 96
-_INT8_FILE = "int8.xml"
+_INT8_WAIT_SECONDS = 900.0
 
 
 def pick_runtime(
@@ -69,14 +75,12 @@ def pick_runtime(
     if options.precision != "auto" and options.runtime != "auto":
         spec = RuntimeSpec(options.runtime, options.precision, device, threads)
         why = f"{spec.name} {spec.precision}, as told"
-    elif small or device == "cuda":
+    elif small:
         precision = choose_precision(options.precision, device)
         name = "torch" if options.runtime == "auto" else options.runtime
         spec = RuntimeSpec(name, precision, device, threads)
         why = f"{spec.name} {spec.precision}, the usual on such a processor"
     else:
-        from vpbsd.segment.runtimes import choose_runtime
-
         image, block = next(_samples(volume, scale, model, 1, _TIMED_BLOCK_VOXELS))
         choice = choose_runtime(
             model.net,
@@ -101,24 +105,25 @@ def _int8(
     """Quantise on blocks of this volume, once, and refuse if the mask suffers."""
     if options.runtime == "torch":
         raise ConfigError("int8 is computed by OpenVINO only; use --runtime openvino or auto")
-    from vpbsd.segment.runtimes import int8_loss, quantise
-
-    path = folder / _INT8_FILE
+    # The name says what it was made from: a folder may still hold that of another run.
+    path = folder / f"int8-{model.fingerprint[:16]}-{volume.fingerprint()[:16]}.xml"
     samples = list(_samples(volume, scale, model, 2 * _INT8_BLOCKS, _INT8_BLOCK_VOXELS))
     # Half to set the quantiser's ranges, the other half to see what it costs.
     calibration = [image for image, _ in samples[::2]]
     held_out = samples[1::2] or samples
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        quantise(model.net, calibration, path)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Parts that start together wait for the first: all must use the same quantised net.
+    with only_run(folder / "int8.lock", f"'{path}'", wait_seconds=_INT8_WAIT_SECONDS):
+        if not path.exists():
+            quantise(model.net, calibration, path)
     spec = RuntimeSpec("openvino", "int8", "cpu", options.workers.threads, int8_path=path)
     runtime = make_runtime(model.net, spec)
     threshold = model.threshold if options.threshold is None else options.threshold
     lost = int8_loss(model.net, runtime, [image for image, _ in held_out], threshold)
-    if lost > INT8_LOSS_POINTS:
+    if lost > MAX_INT8_LOSS_POINTS:
         raise ConfigError(
             f"int8 would lose {lost:.2f} points of clDice against fp32 on blocks of this volume, "
-            f"more than {INT8_LOSS_POINTS}; use --precision bf16 or auto"
+            f"more than {MAX_INT8_LOSS_POINTS}; use --precision bf16 or auto"
         )
     return spec, runtime, f"openvino int8, which loses {lost:.2f} points of clDice against fp32"
 

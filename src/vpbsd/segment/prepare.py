@@ -33,10 +33,10 @@ from vpbsd.volumes import (
     OutputLayout,
     Volume,
     estimate_intensity,
-    exists,
     is_url,
     labels_image,
 )
+from vpbsd.volumes.refusal import refuse_existing
 
 __all__ = ["Segmentation", "disk_bytes", "prepare_segmentation", "probability_path"]
 
@@ -59,6 +59,8 @@ class Segmentation:
     ----------
     volume
         The chosen channels, with a cache of decoded chunks.
+    fingerprint_of_volume
+        Its identity when the run was prepared.
     model, options
         As given.
     spec, runtime, picked
@@ -72,6 +74,7 @@ class Segmentation:
     """
 
     volume: Volume
+    fingerprint_of_volume: str
     model: SegmentModel
     options: SegmentOptions
     spec: RuntimeSpec
@@ -120,7 +123,8 @@ class Segmentation:
         """What the mask depends on, or is stored as."""
         options = self.options
         return {
-            "input": self.volume.fingerprint(),
+            "input": self.fingerprint_of_volume,
+            "shape": list(self.volume.shape_zyx),
             "channels": options.channels and list(options.channels),
             "voxel size": list(self.volume.require_voxel_size().zyx_um),
             "model": self.model.fingerprint,
@@ -156,10 +160,10 @@ class Segmentation:
         return Output(path, layout, {"kind": kind, "meaning": meaning[kind], **about})
 
     def _about(self) -> dict[str, Any]:
-        fingerprint = self.volume.fingerprint()
+        source, fingerprint = self.volume.source, self.fingerprint_of_volume
         return {
             "input": {
-                "source": self.volume.source,
+                "source": source,
                 "fingerprint": fingerprint,
                 "channels": self.options.channels and list(self.options.channels),
             },
@@ -177,7 +181,7 @@ class Segmentation:
             },
             "provenance": provenance(
                 self.options.command,
-                {self.volume.source: fingerprint, "model": self.model.fingerprint},
+                {source: fingerprint, "model": self.model.fingerprint},
                 machine=describe_machine(),
             ),
         }
@@ -202,16 +206,17 @@ def prepare_segmentation(
     if options.probability or labels_image(out) is None:
         path = probability_path(out)  # refuses a name that is no OME-Zarr's
         beside = path if options.probability else None
-    _require_free_names(volume, out, beside, options)
-    _require_disk(out, volume.shape_zyx, options)
     work = WorkFolder(work_path(out, options.work), out)
-    options = _as_before(options, work)
+    for output in (out,) if beside is None else (out, beside):
+        _require_free_name(output, volume, options, begun=work.begun)
+    _require_disk(out, volume.shape_zyx, options)
+    options = _as_before(options, work, model)
     if options.channels is not None:
         volume = SelectedChannels(volume, options.channels)
     require_channels(volume, NetShape.of(model.net).channels)
     scale = estimate_intensity(volume, invert=options.invert)
     threshold = model.threshold if options.threshold is None else options.threshold
-    spec, runtime, picked = pick_runtime(volume, scale, model, options, work.path)
+    spec, runtime, picked = pick_runtime(volume, scale, model, options, work.models)
     plan = plan_volume(
         volume,
         runtime,
@@ -220,6 +225,7 @@ def prepare_segmentation(
     )
     return Segmentation(
         volume=CachedVolume(volume, CACHE_BYTES),
+        fingerprint_of_volume=volume.fingerprint(),
         model=model,
         options=options,
         spec=spec,
@@ -259,21 +265,17 @@ def disk_bytes(shape: Triplet, *, with_probability: bool) -> float:
     return float(np.prod(shape, dtype=float)) * per_voxel
 
 
-def _require_free_names(
-    volume: Volume, out: Location, beside: Location | None, options: SegmentOptions
+def _require_free_name(
+    path: Location, volume: Volume, options: SegmentOptions, *, begun: bool
 ) -> None:
-    for path in (out, beside):
-        if path is None:
-            continue
-        if str(path) == volume.source or (
-            not is_url(path) and Path(path).absolute() == Path(volume.source).absolute()
-        ):
-            raise OutputError(f"'{path}' is the input itself; choose another name for the output")
-        # A part that comes late may find its own, finished work: the engine looks closer.
-        if options.part is None and not options.overwrite and exists(path):
-            raise OutputError(
-                f"'{path}' exists already; pass --overwrite to replace it, or choose another name"
-            )
+    if str(path) == volume.source or (
+        not is_url(path) and Path(path).absolute() == Path(volume.source).absolute()
+    ):
+        raise OutputError(f"'{path}' is the input itself; choose another name for the output")
+    # A run that is taken up again, or a part that comes late, may find outputs of its own: the
+    # engine looks closer.
+    if options.part is None and not begun:
+        refuse_existing(path, options.overwrite)
 
 
 def _require_disk(out: Location, shape: Triplet, options: SegmentOptions) -> None:
@@ -290,10 +292,11 @@ def _require_disk(out: Location, shape: Triplet, options: SegmentOptions) -> Non
         )
 
 
-def _as_before(options: SegmentOptions, work: WorkFolder) -> SegmentOptions:
-    """Take over what an earlier run into this output chose by itself."""
+def _as_before(options: SegmentOptions, work: WorkFolder, model: SegmentModel) -> SegmentOptions:
+    """Take over what an earlier run of this model into this output chose by itself."""
     earlier = work.earlier()
-    if earlier is None:
+    # What suited another net need not suit this one; that run is refused or replaced anyway.
+    if earlier is None or earlier.get("model") != model.fingerprint:
         return options
     chosen: dict[str, Any] = {}
     for name in ("precision", "runtime", "device"):

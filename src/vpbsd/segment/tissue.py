@@ -74,7 +74,8 @@ def empty_voxels(
     signal = signal_cells(intensities, scale, stride)
     if signal.all():
         return None
-    reach = [2 * (h // s) + 1 for h, s in zip(halo, stride, strict=True)]
+    # Rounded up: a halo that ends inside a cell sees some of that cell.
+    reach = [2 * -(-h // s) + 1 for h, s in zip(halo, stride, strict=True)]
     seen = ndimage.maximum_filter(signal, size=reach, mode="constant", cval=0)
     first = [a // s for a, s in zip(block.crop.start, stride, strict=True)]
     stop = [-(-b // s) for b, s in zip(block.crop.stop, stride, strict=True)]

@@ -91,7 +91,8 @@ def _report(segmentation: Segmentation, run: Run) -> SegmentReport:
     # Of the blocks finished so far; where parts are missing, their share of the volume.
     finished = voxels * (blocks - run.missing) / blocks
     computed = voxels * run.done / blocks
-    warning = None if run.missing else _warning(segmentation, run.count, voxels)
+    known = not (run.missing or run.elsewhere)
+    warning = _warning(segmentation, run.count, voxels) if known else None
     if warning is not None:
         logger.warning(warning)
     return SegmentReport(
@@ -102,7 +103,7 @@ def _report(segmentation: Segmentation, run: Run) -> SegmentReport:
         resumed_blocks=run.skipped,
         missing_blocks=run.missing,
         overhead=segmentation.plan.overhead,
-        foreground_share=run.count / max(finished, 1),
+        foreground_share=None if run.elsewhere else run.count / max(finished, 1),
         threshold=segmentation.threshold,
         precision=segmentation.spec.precision,
         runtime=segmentation.spec.name,

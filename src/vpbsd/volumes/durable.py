@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
@@ -33,9 +34,15 @@ def sync(files: Iterable[Path], root: Path) -> None:
 
 
 def _sync_one(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    # Windows waits for no file that is open for reading only; a folder opens in no other way.
+    folder = path.is_dir()
+    handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
         os.fsync(handle)
+    except OSError as error:
+        # Some network disks cannot tell of a folder; the files in it are safe all the same.
+        if not folder or error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
     finally:
         os.close(handle)
 

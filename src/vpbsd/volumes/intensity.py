@@ -14,9 +14,11 @@ for stars and galaxies for the same reason (Lupton, Gunn & Szalay 1999, AJ 118:1
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -25,15 +27,27 @@ from numpy.typing import NDArray
 
 from vpbsd.errors import ConfigError, DataError, IntensityError
 from vpbsd.geometry import Box, Triplet
+from vpbsd.volumes.void import find_tissue
 from vpbsd.volumes.volume import Volume
 
 __all__ = ["IntensityScale", "estimate_intensity"]
+
+logger = logging.getLogger(__name__)
 
 _BOX_EDGE_VOXELS = 32
 _LEAST_SHARE_WITHOUT_PADDING = 0.01
 # The spread is at least this share of the bright range: background that a camera's offset or a
 # denoiser has flattened would otherwise blow the vessels up to infinity.
 _LEAST_SPREAD_OF_RANGE = 0.02
+
+
+# Integer types with so few values that each is scaled once, and the unsigned type of their bits.
+_CODES: dict[np.dtype[Any], np.dtype[Any]] = {
+    np.dtype(np.uint8): np.dtype(np.uint8),
+    np.dtype(np.int8): np.dtype(np.uint8),
+    np.dtype(np.uint16): np.dtype(np.uint16),
+    np.dtype(np.int16): np.dtype(np.uint16),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +110,15 @@ class IntensityScale:
                 f"(c, z, y, x) has shape {block.shape}; estimate the scale on the same channels"
             )
         scaled = np.empty(block.shape, np.float32)
-        sign = -1.0 if self.invert else 1.0
-        for channel, (centre, spread) in enumerate(zip(self.centre, self.spread, strict=True)):
-            out = scaled[channel]
-            np.subtract(block[channel], np.float32(centre), out=out, casting="same_kind")
-            np.multiply(out, np.float32(sign / spread), out=out)
-            np.arcsinh(out, out=out)
+        for channel, (values, out) in enumerate(zip(block, scaled, strict=True)):
+            if block.dtype in _CODES and block.dtype.isnative:
+                table = _table(self, channel, block.dtype)
+                codes = values.view(_CODES[block.dtype])
+                # Plane by plane, because `take` makes large indices of the codes.
+                for plane, to in zip(codes, out, strict=True):
+                    np.take(table, plane, out=to, mode="wrap")
+            else:
+                _scale(self, channel, values, out)
         return scaled
 
     def to_dict(self) -> dict[str, Any]:
@@ -136,6 +153,26 @@ class IntensityScale:
         return cls(centre, spread, bool(values["invert"]))
 
 
+def _scale(
+    scale: IntensityScale, channel: int, values: NDArray[Any], out: NDArray[np.float32]
+) -> None:
+    """Write the scaled values of one channel to ``out``."""
+    sign = -1.0 if scale.invert else 1.0
+    np.subtract(values, np.float32(scale.centre[channel]), out=out, casting="same_kind")
+    np.multiply(out, np.float32(sign / scale.spread[channel]), out=out)
+    np.arcsinh(out, out=out)
+
+
+@lru_cache(maxsize=16)
+def _table(scale: IntensityScale, channel: int, dtype: np.dtype[Any]) -> NDArray[np.float32]:
+    """Return the scaled value of each code of an integer type, in the order of its bits."""
+    bits = _CODES[dtype]
+    codes = np.arange(256**bits.itemsize, dtype=bits).view(dtype)
+    table = np.empty(codes.shape, np.float32)
+    _scale(scale, channel, codes, table)
+    return table
+
+
 def estimate_intensity(
     volume: Volume, *, max_voxels: int = 4_000_000, seed: int = 0, invert: bool = False
 ) -> IntensityScale:
@@ -146,6 +183,11 @@ def estimate_intensity(
     negated sample. Voxels that are exactly 0 count as padding and are left out, unless less
     than 1 % of the sample would remain. Where the boxes lie depends on the volume's shape and
     ``seed`` only, never on how the file is chunked.
+
+    Where the sample falls into tissue and clearly darker void around it, as in a whole cleared
+    brain, only what lies in the tissue counts, so that the scale is that of a crop of tissue; the
+    log (INFO) tells the share of void. The rule stands in :mod:`vpbsd.volumes.void`; where it
+    finds no void, nothing is left out.
 
     Parameters
     ----------
@@ -174,7 +216,7 @@ def estimate_intensity(
     boxes = _sample_boxes(volume.shape_zyx, max_voxels, seed)
     scales = [
         _scale_of(
-            np.concatenate([volume.read(box, (channel,)).ravel() for box in boxes]),
+            [volume.read(box, (channel,))[0] for box in boxes],
             invert=invert,
             name=f"channel {channel} of '{volume.source}'",
         )
@@ -208,8 +250,9 @@ def _sample_boxes(shape: Triplet, max_voxels: int, seed: int) -> list[Box]:
     return boxes
 
 
-def _scale_of(sample: NDArray[Any], *, invert: bool, name: str) -> tuple[float, float]:
-    """Return centre and spread of one channel's sample."""
+def _scale_of(boxes: Sequence[NDArray[Any]], *, invert: bool, name: str) -> tuple[float, float]:
+    """Return centre and spread of one channel's sample, boxes (z, y, x)."""
+    sample = np.concatenate([box.ravel() for box in boxes])
     if sample.dtype.kind == "f":
         bad = 1.0 - float(np.isfinite(sample).mean())
         if bad > 0:
@@ -218,10 +261,19 @@ def _scale_of(sample: NDArray[Any], *, invert: bool, name: str) -> tuple[float, 
                 "replace them first, with 0 where there is no tissue"
             )
     tissue = sample[sample != 0]
-    if tissue.size < _LEAST_SHARE_WITHOUT_PADDING * sample.size:
+    mostly_zero = tissue.size < _LEAST_SHARE_WITHOUT_PADDING * sample.size
+    if mostly_zero:
         tissue = sample
     if _is_constant(tissue):
         raise IntensityError(_constant_message(sample, tissue, name))
+    found = None if mostly_zero else find_tissue(boxes, invert=invert)
+    if found is not None and not _is_constant(found.values):
+        tissue = found.values
+        logger.info(
+            "%.0f %% of %s seems to be void; its intensities are scaled by those of the tissue",
+            100 * found.void_share,
+            name,
+        )
     values = tissue.astype(np.float64)
     if invert:
         np.negative(values, out=values)

@@ -25,7 +25,7 @@ from vpbsd.volumes.metadata import Frame
 from vpbsd.volumes.store import Location, local_path
 from vpbsd.volumes.volume import READ_ERRORS
 
-__all__ = ["LabelledImage", "labels_image"]
+__all__ = ["LabelledImage", "image_of", "labels_image"]
 
 _LABELS = "labels"
 
@@ -37,6 +37,26 @@ def labels_image(location: Location) -> Path | None:
         return None
     image = path.parent.parent
     return image if any((image / n).is_file() for n in ("zarr.json", ".zgroup")) else None
+
+
+def image_of(location: Location) -> LabelledImage | None:
+    """Return the image that labels at ``location`` belong to; None for an output of its own.
+
+    Raises
+    ------
+    OutputError
+        If the location is that of labels, but in no image that they can be put into.
+    """
+    path = labels_image(location)
+    if path is not None:
+        return LabelledImage.read(path)
+    image, _, tail = str(location).rstrip("/").rpartition(f"/{_LABELS}/")
+    if image.endswith(".zarr") and "/" not in tail:
+        raise OutputError(
+            f"there is no OME-Zarr image '{image}' on a local disk, so that no labels can be put "
+            "into it: check the path, or write the mask on its own, as NAME.ome.zarr"
+        )
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,15 @@ __all__ = [
     "write_shard",
 ]
 
-# zstd packs a mask twice as small as lz4, for a tenth of a second a gigavoxel. Grey values pack
-# no better at level 3 than at 1, at a third of the speed.
-_ZSTD_LEVEL = {"mask": 3, "probability": 1, "image": 1}
+# zstd packs a mask twice as small as lz4, for a second a gigavoxel. Probabilities pack no better at
+# level 3 than at 1, at a third of the speed. Images, of which every block is read with its halo,
+# take as little room with lz4 (0.848 of the bytes of a light-sheet volume of 16 bits, against 0.843)
+# and are decoded four times as fast.
+_CODEC: dict[str, tuple[Any, int]] = {
+    "mask": ("zstd", 3),
+    "probability": ("zstd", 1),
+    "image": ("lz4", 1),
+}
 _BITSHUFFLE = 2  # as zarr v2 numbers it
 _READ_BYTES = 16 << 20
 
@@ -70,20 +76,20 @@ def create_levels(store: Store, layout: OutputLayout, shapes: Iterable[Triplet])
 def _format_3(layout: OutputLayout, shards: tuple[int, ...]) -> dict[str, Any]:
     from zarr.codecs import BloscCodec
 
-    level = _ZSTD_LEVEL[layout.kind]
+    name, level = _CODEC[layout.kind]
     return {
         "zarr_format": 3,
         "shards": shards,
-        "compressors": BloscCodec(cname="zstd", clevel=level, shuffle="bitshuffle"),
+        "compressors": BloscCodec(cname=name, clevel=level, shuffle="bitshuffle"),
         "dimension_names": [*("c" for _ in layout.lead), "z", "y", "x"],
     }
 
 
 def _format_2(layout: OutputLayout) -> dict[str, Any]:
-    level = _ZSTD_LEVEL[layout.kind]
+    name, level = _CODEC[layout.kind]
     return {
         "zarr_format": 2,
-        "compressors": {"id": "blosc", "cname": "zstd", "clevel": level, "shuffle": _BITSHUFFLE},
+        "compressors": {"id": "blosc", "cname": name, "clevel": level, "shuffle": _BITSHUFFLE},
         # So that a folder never holds more files than one edge of the volume has chunks.
         "chunk_key_encoding": {"name": "v2", "separator": "/"},
     }

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from vpbsd.errors import DataError, OutputError
 from vpbsd.geometry import Box, Triplet, as_triplet, tile
 from vpbsd.volumes import durable, levels
-from vpbsd.volumes.labels import LabelledImage, labels_image
+from vpbsd.volumes.labels import LabelledImage, image_of
 from vpbsd.volumes.layout import OutputLayout
 from vpbsd.volumes.metadata import Frame, ome_attributes, put_attributes, require_valid
 from vpbsd.volumes.pyramid import level_shape, pyramid_factors
@@ -170,16 +170,14 @@ class OmeZarrWriter:
     ) -> OmeZarrWriter:
         local = local_path(path)
         location: Location = str(path).rstrip("/") if local is None else local
-        image = None
-        labelled = labels_image(location)
-        if labelled is not None:
-            image = LabelledImage.read(labelled)
+        image = image_of(location)
+        if image is not None:
             image.require_shape(layout.shape_zyx)
             layout = replace(layout, ngff=image.ngff)
         base = str(location).rpartition("/")[2] if local is None else local.name
         target = _Target(
             location=location,
-            folder=location if local is None else partial or _hidden(local, labelled),
+            folder=location if local is None else partial or _hidden(local, image),
             name=about["name"] or base.split(".")[0] or "volume",
             attributes=dict(about["attributes"] or {}),
             overwrite=about["overwrite"],
@@ -382,11 +380,11 @@ class OmeZarrWriter:
             levels.write_shard(self._array(level), shard, values, place)
 
 
-def _hidden(path: Path, image: Path | None) -> Path:
+def _hidden(path: Path, image: LabelledImage | None) -> Path:
     """Return where an output grows by default: beside it, or beside the image that it lies in."""
     if image is None:
         return path.parent / f".{path.name}.partial"
-    return image.parent / f".{image.name}.labels.{path.name}.partial"
+    return image.path.parent / f".{image.path.name}.labels.{path.name}.partial"
 
 
 def _sync_metadata(folder: Location) -> None:

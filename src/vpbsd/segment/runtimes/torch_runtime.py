@@ -26,8 +26,9 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Other nets: one layer's input and output are alive together, and beside them the skip connections
 # and what the convolution library lays out anew; measured peaks stay below twice the largest layer.
 _LIVE_LAYERS = 2.0
-# What the convolution library takes for itself, and memory between tensors that nobody can use.
-_UNACCOUNTED = 1.15
+# Blocks of several shapes leave gaps in the heap that tensors of other shapes do not fit into, and
+# malloc is told to keep them (:func:`vpbsd.machine.prepare_process`); up to 1.9 was measured.
+_GAPS = 2.0
 
 # A compiled graph holds for one shape and crop: of a regular plan the inner blocks have one, and
 # those at the border, which are left to eager torch, up to 26 others.
@@ -97,10 +98,11 @@ class TorchRuntime:
             copied = self._dtype != torch.float32 or self.channels > 1
             image = (4.0 + copied * self._dtype.itemsize) * self.channels
             if isinstance(self._net, DeployedStudent):
-                peak = _UNACCOUNTED * self._net.peak_bytes_per_voxel(self._dtype.itemsize)
+                peak = self._net.peak_bytes_per_voxel(self._dtype.itemsize)
+                self._bytes_per_voxel = _GAPS * (image + peak)
             else:
                 peak = _LIVE_LAYERS * self._largest_layer_bytes_per_voxel() + 4.0
-            self._bytes_per_voxel = image + peak
+                self._bytes_per_voxel = image + peak
         return self._bytes_per_voxel
 
     def logits(self, block: NDArray[np.float32], crop: Box | None = None) -> NDArray[np.float32]:
