@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shlex
 import signal
@@ -112,6 +113,7 @@ def killed_and_resumed(command: list[str], mask: Path, shape: Triplet) -> dict[s
             if total is not None and done_blocks(work) >= share * total:
                 os.killpg(process.pid, signal.SIGKILL)
                 kills.append(done_blocks(work))
+                break
         process.wait()
         seconds.append(time.monotonic() - start)
     start = time.monotonic()

@@ -330,6 +330,41 @@ def test_impossible_threshold(place: Place, threshold: str) -> None:
     place.refused(*words, saying=("between 0 and 1",))
 
 
+@pytest.mark.parametrize(
+    ("words", "saying"),
+    [
+        (["--part", "3"], "a part is written I/N, as in --part 3/16, got '3'"),
+        (["--part", "a/b"], "a part is written I/N"),
+        (["--part", "0/3"], "part 0/3 does not exist: parts are counted from 1 to N"),
+        (["--part", "4/3"], "part 4/3 does not exist"),
+        (["--workers", "0"], "--workers is a number of local processes of at least 1"),
+        (["--workers", "2", "--scheduler", "tcp://h:1"], "does not go with --scheduler or --slurm"),
+        (["--slurm", "-1"], "cannot be below 0"),
+        (["--slurm", "2", "--scheduler", "tcp://h:1"], "either a running scheduler or a number"),
+    ],
+)
+def test_impossible_workers_and_parts(place: Place, words: list[str], saying: str) -> None:
+    place.refused("segment", "a.ome.tif", *SEGMENT, *words, saying=(saying,))
+    place.refused("convert", "a.ome.tif", "-o", "out.ome.zarr", *words, saying=(saying,))
+
+
+@pytest.mark.parametrize("memory", ["0", "-1", "nan", "inf"])
+def test_impossible_memory(place: Place, memory: str) -> None:
+    words = ("segment", "a.ome.tif", *SEGMENT, "--memory", memory)
+    place.refused(*words, saying=("--memory is a positive number of GiB",))
+
+
+def test_scheduler_that_does_not_answer(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vpbsd.blockwise.clusters._CONNECT_SECONDS", 1)
+    words = ("segment", "a.ome.tif", *SEGMENT, "--scheduler", "tcp://127.0.0.1:9")
+    code, err = place.run(*words)
+    assert code == 2
+    assert "no Dask scheduler answers at 'tcp://127.0.0.1:9' within 1 s" in err
+    assert not Path("out.ome.zarr").exists()
+    # The same command without it finds nothing in its way.
+    assert place.run("segment", "a.ome.tif", *SEGMENT)[0] == 0
+
+
 def test_blocks_that_do_not_fit_the_net(place: Place) -> None:
     words = ("segment", "a.ome.tif", *SEGMENT, "--block-voxels", "12", "32", "32")
     place.refused(*words, saying=("multiple of the net's stride (8, 8, 8)", "use (16, 32, 32)"))
@@ -422,6 +457,26 @@ def test_output_that_is_no_zarr(place: Place) -> None:
         *("segment", "a.ome.tif", "--model", "run", "-o", "mask.tif"),
         saying=("must end in .ome.zarr",),
     )
+    place.refused(*("convert", "a.ome.tif", "-o", "copy.tif"), saying=("must end in .ome.zarr",))
+
+
+def test_conversion_that_cannot_work(place: Place) -> None:
+    place.refused("convert", "none.tif", "-o", "b.ome.zarr", saying=("does not exist",))
+    np.save("bare.npy", tifffile.imread("a.ome.tif"))
+    place.refused(*("convert", "bare.npy", "-o", "b.ome.zarr"), saying=("--voxel-size Z Y X",))
+    np.save("real.npy", np.ones(SHAPE, np.float32))
+    place.refused(
+        *("convert", "real.npy", "-o", "b.ome.zarr", "--labels", *SIZE),
+        saying=("holds float32, but labels are integers; leave out --labels",),
+    )
+    assert place.run("convert", "a.ome.tif", "-o", "b.ome.zarr")[0] == 0
+    place.refused("convert", "a.ome.tif", "-o", "b.ome.zarr", saying=("exists already",))
+    Path("thesis.zarr").mkdir()
+    Path("thesis.zarr/chapter.doc").write_text("years of work")
+    place.refused(
+        *("convert", "a.ome.tif", "-o", "thesis.zarr", "--overwrite"),
+        saying=("not a zarr folder", "another name"),
+    )
 
 
 def test_simulated_output_that_exists(place: Place) -> None:
@@ -458,11 +513,25 @@ def no_file_above(size_bytes: int) -> Iterator[None]:
 def test_disk_full_while_segmenting(place: Place) -> None:
     assert place.run("segment", "a.ome.tif", *SEGMENT)[0] == 0
     with no_file_above(100):
+        # Not even what the run would need to go on.
         place.refused(
             *("segment", "b.ome.tif", *SEGMENT, "--overwrite"),
-            saying=("cannot be written", "bytes are free", "make room"),
+            saying=("cannot write", "out.ome.zarr.work", "make room"),
         )
+    kept = contents(Path("out.ome.zarr"))
+    noise = np.random.default_rng(2).integers(1, 99, (64, 64, 64)).astype(np.uint8)
+    write_tiff(Path("noise.ome.tif"), noise)
+    words = ("segment", "noise.ome.tif", *SEGMENT, "--overwrite", "--probability", "--no-skip")
+    with no_file_above(20_000):
+        code, err = place.run(*words)
+    assert code == 2
+    assert "cannot be written" in err
+    assert "bytes are free" in err
+    # The earlier output is there as long as the new one is not.
+    assert contents(Path("out.ome.zarr")) == kept
     assert place.run("evaluate", "out.ome.zarr", "a_label.ome.tif")[0] == 0
+    assert place.run(*words)[0] == 0
+    assert not Path("out.ome.zarr.work").exists()
 
 
 def test_disk_full_while_simulating(place: Place) -> None:

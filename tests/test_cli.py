@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,10 +29,11 @@ from vpbsd.cli.options import read_recipe, settings, simulate_config, split_over
 from vpbsd.cli.progress import TrainingProgress, log_to
 from vpbsd.config import find_recipe, shipped_recipes
 from vpbsd.errors import CollapseError, ConfigError
+from vpbsd.volumes import open_volume, read_attributes
 
 VERBS = (
     *("info", "simulate", "pretrain", "finetune", "distill", "train"),
-    *("segment", "evaluate", "doctor", "demo"),
+    *("convert", "segment", "evaluate", "doctor", "demo"),
 )
 
 RECIPE = """
@@ -112,6 +114,11 @@ def test_training_help_shows_every_setting_with_its_default(
         ["evaluate", "a.tif", "b.tif", "--voxel-size", "1", "2"],
         ["train", "demo", "-o", "run", "--seed"],
         ["train", "demo"],
+        ["segment", "a.tif", "--model", "m"],
+        ["segment", "a.tif", "--model", "m", "-o", "b.ome.zarr", "--workers", "two"],
+        ["segment", "a.tif", "--model", "m", "-o", "b.ome.zarr", "--precision", "fp64"],
+        ["convert", "a.tif"],
+        ["convert", "a.tif", "-o", "b.ome.zarr", "--ngff", "0.6"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,14 +247,78 @@ def test_simulate_replaces_only_what_it_made(
     assert (out / "thesis.doc").read_text(encoding="utf-8") == "years of work"
 
 
+@pytest.mark.slow
+def test_a_simulated_brain_is_image_and_truth_and_goes_on_where_it_stood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # One process: starting others for so few voxels is what takes the time.
+    monkeypatch.setattr("vpbsd.machine.usable_cores", lambda: 1)
+    words = ["simulate", str(tmp_path), "--brain", "--shape", "64", "64", "96", "--quiet"]
+    assert cli.main(words) == 0
+    for name, kind, dtype in (("image", "image", "uint16"), ("truth", "labels", "uint8")):
+        with open_volume(tmp_path / f"{name}.ome.zarr") as volume:
+            assert volume.shape == (1, 64, 64, 96)
+            assert volume.dtype == dtype
+            assert volume.require_voxel_size().zyx_um == (2, 2, 2)
+        assert read_attributes(tmp_path / f"{name}.ome.zarr")["kind"] == kind
+    capsys.readouterr()
+    assert cli.main(words) == 2
+    assert "image.ome.zarr' exists already; pass --overwrite" in capsys.readouterr().err
+    # As if killed before the truth was there: only that is made, and the image is kept.
+    made = (tmp_path / "image.ome.zarr").stat().st_mtime_ns
+    shutil.rmtree(tmp_path / "truth.ome.zarr")
+    assert cli.main(words) == 0
+    assert (tmp_path / "image.ome.zarr").stat().st_mtime_ns == made
+    assert (tmp_path / "truth.ome.zarr").is_dir()
+
+
 def test_info_tells_what_a_volume_is(in_trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["info", "sim/volume_000_image.ome.tif", "--model", "run"]) == 0
     shown = capsys.readouterr().out
     assert "z 32, y 48, x 48 voxels, 1 channel" in shown
     assert "z 2, y 2, x 2 µm" in shown
     assert "z 0.064, y 0.096, x 0.096 mm" in shown
-    assert "1 of (32, 48, 48) voxels" in shown
-    assert "MiB for one block" in shown
+    assert "1 of (32, 48, 48) voxels, read as (32, 48, 48)" in shown
+    assert "1.00 times the voxels of the volume are read" in shown
+    assert "computed by            this process; torch " in shown
+    for name, unit in (("memory", "iB a worker"), ("disk", "are free)"), ("time", "Mvoxel/s")):
+        assert any(line.startswith(name) and unit in line for line in shown.splitlines())
+
+
+def test_a_dry_run_tells_what_it_will_take_and_leaves_nothing(
+    in_trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["segment", "sim/volume_001_image.ome.tif", "--model", "run", "--dry-run"]
+    before = {path: path.stat().st_mtime_ns for path in in_trained.rglob("*")}
+    out = tmp_path / "mask.ome.zarr"
+    assert cli.main([*words, "-o", str(out), "--block-voxels", "16", "24", "48"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    # A halo of 32 takes the whole of so small a volume into every block.
+    assert lines["blocks"] == "4 of (16, 24, 48) voxels, read as (32, 48, 48)"
+    assert lines["halo"] == "4.00 times the voxels of the volume are read"
+    assert {"memory", "disk", "time", "computed"} <= lines.keys()
+    assert list(tmp_path.iterdir()) == []
+    assert {path: path.stat().st_mtime_ns for path in in_trained.rglob("*")} == before
+
+
+def test_a_dry_run_of_what_the_memory_cannot_hold_shows_the_numbers_first(
+    in_trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("vpbsd.segment.estimate.available_memory_bytes", lambda: 2**30 // 10)
+    words = ["segment", "sim/volume_001_image.ome.tif", "--model", "run", "--workers", "2"]
+    out = ["-o", str(tmp_path / "mask.ome.zarr")]
+    assert cli.main([*words, *out, "--dry-run"]) == 2
+    shown = capsys.readouterr()
+    assert "(102 MiB are free)" in shown.out
+    refusal = shown.err.splitlines()[-1]
+    assert refusal.startswith("vpbsd segment: 2 processes would need ")
+    assert "but only 0.1 GiB of memory are free; choose fewer workers (--workers), " in refusal
+    assert cli.main([*words, *out]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == refusal
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_info_on_a_mask_says_that_it_is_none_to_segment(
@@ -403,6 +474,20 @@ def test_log_lies_beside_an_output_that_does_not_exist_yet(tmp_path: Path) -> No
     with pytest.raises(SystemExit):
         guarded(_raises(ZeroDivisionError()), _options(tmp_path / "mask.ome.zarr"))
     assert [p.name for p in tmp_path.iterdir()] == [LOG_NAME]
+
+
+def test_outputs_may_be_named_by_a_string_or_a_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    for out, log in (("results/mask.ome.zarr", "results"), ("s3://bucket/mask.ome.zarr", ".")):
+        options = argparse.Namespace(verb="segment", out=out, command=["vpbsd", "segment"])
+        with pytest.raises(SystemExit) as leaving:
+            guarded(_raises(ZeroDivisionError()), options)
+        assert leaving.value.code == 1
+        assert f"traceback in {Path(log) / LOG_NAME}" in capsys.readouterr().err
+        assert (tmp_path / log / LOG_NAME).exists()
 
 
 def test_ctrl_c_is_exit_code_130(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,8 +26,8 @@ MODULES = {
     "pyyaml": "yaml",
     "scikit-image": "skimage",
 }
-# Needed without being imported here.
-LOADED_BY_OTHERS = {"imagecodecs"}  # by tifffile, for compressed pages
+# Needed without being imported here: by tifffile, for compressed pages; by nibabel, for .nii.gz.
+LOADED_BY_OTHERS = {"imagecodecs", "indexed_gzip"}  # by tifffile, for compressed pages
 
 
 def _run(*command: str | Path, cwd: Path) -> str:
@@ -63,9 +63,11 @@ def test_every_requirement_is_pinned_within_its_range(repository: Path) -> None:
             name, version = line.split("==")  # an unpinned or local line fails right here
             pins[canonicalize_name(name)] = version
     project = _project(repository)
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = [line for extra in project["optional-dependencies"].values() for line in extra]
     outside = []
-    for requirement in map(Requirement, wanted):
+    for requirement in map(Requirement, [*project["dependencies"], *extras]):
+        if requirement.name == project["name"]:
+            continue  # dev takes in the other extras, which are looked at themselves
         pin = pins.get(canonicalize_name(requirement.name))
         if pin is None or not requirement.specifier.contains(pin):
             outside.append(f"{requirement}: {pin}")

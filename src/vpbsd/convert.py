@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from vpbsd.blockwise import (
@@ -25,9 +27,9 @@ from vpbsd.blockwise import (
     plan_blocks,
     work_path,
 )
-from vpbsd.errors import ConfigError, OutputError
+from vpbsd.errors import BlocksFailedError, ConfigError, OutputError, UserError
 from vpbsd.geometry import Triplet, as_triplet
-from vpbsd.machine import free_bytes
+from vpbsd.machine import available_memory_bytes, free_bytes
 from vpbsd.provenance import library_versions, provenance
 from vpbsd.volumes import (
     CachedVolume,
@@ -37,9 +39,9 @@ from vpbsd.volumes import (
     is_url,
     open_volume,
 )
-from vpbsd.volumes.refusal import refuse_existing
+from vpbsd.volumes.refusal import refuse_existing, refuse_input
 
-__all__ = ["ConvertOptions", "convert_volume"]
+__all__ = ["ConvertOptions", "convert_volume", "peak_bytes"]
 
 _CHUNK_VOXELS = 64
 _SHARD_VOXELS = 256
@@ -47,6 +49,10 @@ _CACHE_BYTES = 256 * 2**20
 # Blocks are as many planes thick as chunks are, and as wide as memory allows, where the input is
 # stored in planes: each is then decoded once.
 _WIDEST_BLOCK_BYTES = 2**30
+# One block is read while another is written, whose shard is put together beside it; 3.5 at most
+# were measured, and what the libraries hold besides.
+_BLOCKS_HELD = 4
+_PROGRAM_SLACK_BYTES = 192 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,10 +125,12 @@ def convert_volume(
         If the output exists, is being written by another run, or will not fit on the disk.
     VoxelSizeUnknownError
         If neither the file nor the caller gives the voxel size.
+    ConfigError
+        If the memory of this machine will not do, or real numbers are called labels.
     VolumeFormatError
-        If the volume cannot be read.
+        If the volume, or a part of it, cannot be read; the same call tries that part again.
     BlocksFailedError
-        If blocks failed; the same call tries them again.
+        If blocks failed for other reasons.
     """
     options = options or ConvertOptions()
     with ExitStack() as stack:
@@ -130,7 +138,21 @@ def convert_volume(
             volume = stack.enter_context(open_volume(volume))
         job = _job(volume, out, options)
         cached = CachedVolume(volume, _CACHE_BYTES)
-        return fill_outputs(job, lambda writers: _Copy(cached, writers), on_done)
+        try:
+            return fill_outputs(job, lambda writers: _Copy(cached, writers), on_done)
+        except BlocksFailedError as error:
+            if isinstance(error.__cause__, UserError):
+                # The data are at fault, not the run: say so in the kind of error as well.
+                raise type(error.__cause__)(str(error)) from error
+            raise
+
+
+def peak_bytes(volume: Volume) -> int:
+    """Return the memory in bytes that one process takes at most to convert a volume."""
+    block = float(np.prod(_plan(volume).block, dtype=float)) * _voxel_bytes(volume)
+    program = int(psutil.Process().memory_info().rss) + _PROGRAM_SLACK_BYTES
+    cache = 0 if volume.chunk_voxels is None else _CACHE_BYTES
+    return math.ceil(program + cache + _BLOCKS_HELD * block)
 
 
 def _job(volume: Volume, out: Location, options: ConvertOptions) -> OutputJob:
@@ -177,9 +199,11 @@ def _require_possible(volume: Volume, out: Location, options: ConvertOptions) ->
         raise ConfigError(
             f"'{volume.source}' holds {volume.dtype}, but labels are integers; leave out --labels"
         )
+    refuse_input(out, volume.source)
     # What a run that is taken up again, or another part, has left there: the engine looks closer.
     if options.part is None and not WorkFolder(work_path(out, options.work), out).begun:
         refuse_existing(out, options.overwrite)
+    _require_memory(volume, options.workers)
     if is_url(out):
         return
     needed = float(np.prod(volume.shape, dtype=float)) * volume.dtype.itemsize * 8 / 7
@@ -192,13 +216,35 @@ def _require_possible(volume: Volume, out: Location, options: ConvertOptions) ->
         )
 
 
+def _require_memory(volume: Volume, workers: Workers) -> None:
+    if workers.scheduler is not None or workers.slurm_jobs:
+        return
+    held = int(psutil.Process().memory_info().rss)
+    # This process is there already; where there are workers, it only hands out the blocks.
+    others = 0 if workers.in_process else _PROGRAM_SLACK_BYTES
+    needed = workers.processes * peak_bytes(volume) + others
+    needed -= held if workers.in_process else 0
+    free = available_memory_bytes()
+    if needed > free:
+        fewer = "fewer workers (--workers), or " if workers.processes > 1 else ""
+        raise ConfigError(
+            f"converting '{volume.source}' with {workers} would need {needed / 2**30:.1f} GiB, but "
+            f"only {free / 2**30:.1f} GiB of memory are free; {'choose ' if fewer else ''}{fewer}"
+            "close other programs"
+        )
+
+
+def _voxel_bytes(volume: Volume) -> int:
+    return volume.channels * volume.dtype.itemsize
+
+
 def _plan(volume: Volume) -> Plan:
     """Return blocks that decode the input as seldom as memory allows."""
     shape = volume.shape_zyx
     stored = volume.chunk_voxels
     block = [_SHARD_VOXELS] * 3
     if stored is not None and stored[1] * stored[2] > _SHARD_VOXELS**2:
-        block = _wide_block(shape, stored, volume.channels * volume.dtype.itemsize)
+        block = _wide_block(shape, stored, _voxel_bytes(volume))
     return plan_blocks(shape, block)
 
 

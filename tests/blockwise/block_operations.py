@@ -27,6 +27,13 @@ def line_of_blocks(count: int) -> Plan:
     return plan_blocks((count, 1, 1), 1)
 
 
+def tasks_held() -> int:
+    """Return how many tasks this process, a worker of Dask, keeps."""
+    from vpbsd.blockwise import on_dask
+
+    return len(on_dask._TASKS)
+
+
 @dataclass(frozen=True)
 class Trial:
     """Leaves a mark in ``folder`` at each try, then misbehaves, and returns ten times the index.

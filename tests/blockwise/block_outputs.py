@@ -26,8 +26,8 @@ from vpbsd.geometry import VoxelSize
 from vpbsd.volumes import OmeZarrWriter, OutputLayout, durable
 
 SHAPE = (24, 64, 520)
-BLOCK = (16, 32, 64)
-BLOCKS = 36  # 2 * 2 * 9
+BLOCK = (16, 64, 64)
+BLOCKS = 18  # 2 * 1 * 9
 FINGERPRINT = {"input": "abc", "threshold": 0.5, "block": list(BLOCK)}
 
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import dask
 import pytest
 from block_operations import ALWAYS, Trial, line_of_blocks
 from block_processes import wait_until
@@ -109,6 +110,25 @@ def test_a_worker_that_is_killed_is_replaced_and_its_blocks_are_done(
     assert list(ledger.counts(60)) == [10 * i for i in range(60)]
     assert len(trial.processes()) == 3  # the new one got the operation as well
     assert sum(trial.tried().values()) <= 62  # two lanes were at work in the one that died
+
+
+def test_workers_that_dask_gives_up_are_started_again(two: Executor, marks: Path) -> None:
+    # Dask looks some time after a death whether the worker is back. If that one is just starting,
+    # as it is where deaths are many, it is given up, and a run without workers would wait for ever.
+    trial = Trial(marks, seconds=0.05)
+
+    def kill_both() -> None:
+        wait_until(lambda: len(trial.processes()) == 2, "both workers compute")
+        for process in trial.processes():
+            os.kill(process, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_both)
+    killer.start()
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "10ms"}):
+        run = run_blocks(line_of_blocks(60), trial, workers=two)
+        killer.join()
+    assert (run.done, run.count) == (60, 17700)
+    assert len(trial.processes()) == 4
 
 
 @pytest.mark.slow

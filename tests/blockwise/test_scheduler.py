@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from block_operations import Trial, line_of_blocks
+from block_operations import Trial, line_of_blocks, tasks_held
 from block_processes import StartDriver, StartPython, result, wait_until
+from distributed import Client
 
 from vpbsd.blockwise import Ledger, Workers, clusters, run_blocks
-from vpbsd.errors import BlocksFailedError, ConfigError
+from vpbsd.errors import BlocksFailedError, ConfigError, OutputError
 
 HERE = Path(__file__).resolve().parent
 
@@ -38,9 +39,13 @@ def test_runs_one_after_the_other_on_a_cluster_that_stays(
     assert trial.tried() == {**dict.fromkeys(range(10), 1), 4: 3}
     (worker,) = trial.processes()
     assert worker not in (os.getpid(), cluster.pid)
-    # A run that fails, and one that is killed, leave it to others as it was.
     with pytest.raises(BlocksFailedError, match="1 of 3 blocks failed: 0"):
         run_blocks(line_of_blocks(3), Trial(marks, raising={0: 9}), workers=workers)
+    with pytest.raises(OutputError, match="the disk is full"):
+        run_blocks(line_of_blocks(3), Trial(marks, fatal={0: 9}), workers=workers)
+    with Client(address, set_as_default=False) as client:
+        assert list(client.run(tasks_held).values()) == [0]
+    # After one that was killed, the blocks that it had handed out come to an end.
     killed = start_driver(kind="blocks", folder=tmp_path, blocks=40, scheduler=address, seconds=0.1)
     ledger = Ledger(tmp_path / "ledger")
     wait_until(lambda: (ledger.counts(40) >= 0).sum() >= 2, "two blocks are finished")

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -118,3 +121,23 @@ def test_a_net_that_gives_no_numbers_is_refused(
     volume = ArrayVolume(np.ones((4, 4, 4), np.uint8))
     with pytest.raises(CollapseError, match=r"output is NaN at z.*--precision fp32"):
         probability(volume, unit_scale, TorchRuntime(constant_net(float("nan"))), block)
+
+
+def test_a_stop_is_left_to_whoever_handles_it_already(
+    small_net: type, unit_scale: IntensityScale
+) -> None:
+    # Training validates in between, and saves itself in its own time when it is told to stop.
+    told: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    try:
+        found = predict_volume(
+            ArrayVolume(np.ones((8, 8, 16), np.float32)),
+            TorchRuntime(small_net()),
+            scale=unit_scale,
+            block_voxels=8,
+            on_block=lambda _: os.kill(os.getpid(), signal.SIGTERM),
+        )
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert told == [signal.SIGTERM] * 2
+    assert found.shape == (8, 8, 16)

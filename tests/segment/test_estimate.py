@@ -157,6 +157,16 @@ def test_memory_of_all_processes_is_refused_with_numbers(
     require_memory(prepared(workers=Workers(scheduler="tcp://192.0.2.1:8786")))
 
 
+def test_a_job_on_a_cluster_asks_for_the_memory_of_its_blocks(
+    prepared: Callable[..., Segmentation],
+) -> None:
+    small = prepared(workers=Workers(slurm_jobs=2)).job.workers
+    large = prepared(workers=Workers(slurm_jobs=2), block_voxels=(16, 16, 128)).job.workers
+    assert (small.slurm_jobs, large.slurm_jobs) == (2, 2)
+    # 1 GiB for the program, 128 MiB for the cache, and some kilobytes for so small a block.
+    assert GIB + GIB // 8 < small.memory_bytes < large.memory_bytes < 1.2 * GIB
+
+
 def test_a_block_that_cannot_be_read_is_told_before_the_run(
     image: np.ndarray, prepared: Callable[..., Segmentation]
 ) -> None:

@@ -4,6 +4,7 @@ import gc
 import json
 import logging
 import tracemalloc
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,21 @@ from vpbsd.segment import (
     TorchRuntime,
     plan_volume,
     predict_volume,
+    prepare_segmentation,
     probability,
     probability_path,
     projected_bytes,
     segment_volume,
 )
-from vpbsd.volumes import ArrayVolume, IntensityScale, Volume, open_volume, read_attributes
+from vpbsd.volumes import (
+    ArrayVolume,
+    IntensityScale,
+    OmeZarrWriter,
+    Volume,
+    exists,
+    open_volume,
+    read_attributes,
+)
 
 SIZE = VoxelSize(3.0, 1.5, 1.5)
 QUIET = SegmentOptions(precision="fp32", device="cpu", progress=False)
@@ -280,6 +290,65 @@ def test_a_broken_run_shows_nothing_and_goes_on_once_it_is_mended(
     assert not (tmp_path / "m.zarr.work").exists()
 
 
+def test_a_broken_run_into_an_object_store_goes_on(
+    tmp_path: Path,
+    image: np.ndarray,
+    small_net: type,
+    small_model: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = f"memory://{uuid.uuid4().hex}/m.ome.zarr"
+    model, settings = small_model(small_net()), options(block_voxels=(8, 16, 32), probability=True)
+    volume = Spoilt(image.astype(np.float32), SIZE)
+    volume.spoil = _nan
+    with pytest.raises(IntensityError, match="2 of 6 blocks failed"):
+        segment_volume(volume, model, out, settings)
+    # The output grows under its own name there, which is no reason to refuse going on.
+    assert exists(out)
+    volume.spoil = None
+    report = segment_volume(volume, model, out, settings)
+    assert (report.blocks, report.resumed_blocks) == (2, 4)
+    expected = predict_volume(volume, TorchRuntime(model.net)) >= 0.5
+    with open_volume(out) as written:
+        np.testing.assert_array_equal(written.read(Box.whole(image.shape))[0], expected)
+    assert open_volume(out.replace("m.ome", "m_probability.ome")).shape_zyx == image.shape
+    with pytest.raises(OutputError, match="exists already"):
+        segment_volume(volume, model, out, settings)
+
+
+def test_a_run_that_dies_between_its_two_outputs_goes_on(
+    tmp_path: Path,
+    volume: ArrayVolume,
+    small_net: type,
+    small_model: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, out, settings = small_model(small_net()), tmp_path / "m.zarr", options(probability=True)
+    beside = tmp_path / "m_probability.ome.zarr"
+    finish = OmeZarrWriter.finish
+
+    def die_at_the_mask(writer: OmeZarrWriter) -> Any:
+        if writer.path == out:
+            raise KeyboardInterrupt
+        return finish(writer)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(OmeZarrWriter, "finish", die_at_the_mask)
+        with pytest.raises(KeyboardInterrupt):
+            segment_volume(volume, model, out, settings)
+    assert (out.exists(), beside.exists()) == (False, True)
+    report = segment_volume(volume, model, out, settings)
+    assert (report.blocks, report.resumed_blocks) == (0, 1)
+    expected = predict_volume(volume, TorchRuntime(model.net))
+    np.testing.assert_array_equal(zarr.open_array(out / "0", mode="r")[:], expected >= 0.5)
+    levels = zarr.open_array(beside / "0", mode="r")[:]
+    assert np.abs(levels / 255 - expected).max() <= 0.5 / 255 + 1e-6
+    # Only then does either stand in the way of another run.
+    with pytest.raises(OutputError, match="exists already"):
+        segment_volume(volume, model, out, settings)
+
+
 def test_failures_that_are_not_the_datas_keep_their_kind(
     tmp_path: Path,
     volume: ArrayVolume,
@@ -319,8 +388,12 @@ def test_an_unfinished_run_of_other_settings_is_neither_mixed_up_nor_lost(
         (model, options(**cut, skip_empty=False), "skip empty was true and is false"),
         (model, options(**cut, invert=True), "intensity was .*false.* and is .*true"),
     ):
-        with pytest.raises(OutputError, match=f"{said}.*start anew with --overwrite"):
+        refused = pytest.raises(OutputError, match=f"{said}.*start anew with --overwrite")
+        with refused:
             segment_volume(volume, changed, out, settings)
+        # Nor is it estimated what that would take.
+        with refused:
+            prepare_segmentation(volume, changed, out, settings)
     # What was chosen for the user then is chosen again, though another block would be now.
     report = segment_volume(volume, model, out, options())
     assert (report.blocks, report.resumed_blocks) == (2, 4)

@@ -9,7 +9,7 @@ import pytest
 
 from vpbsd.data.collection import TrainingVolume
 from vpbsd.errors import CollapseError
-from vpbsd.geometry import Triplet
+from vpbsd.geometry import Box, Triplet
 from vpbsd.stages.validation import THRESHOLDS, validate_segmentation
 from vpbsd.volumes import ArrayVolume, IntensityScale
 
@@ -28,8 +28,9 @@ class Spoken:
     def __init__(self, say: Callable[[np.ndarray], np.ndarray]) -> None:
         self._say = say
 
-    def predict(self, block: np.ndarray) -> np.ndarray:
-        return self._say(np.sinh(block[0])).astype(np.float32)
+    def predict(self, block: np.ndarray, crop: Box | None = None) -> np.ndarray:
+        whole = self._say(np.sinh(block[0])).astype(np.float32)
+        return whole if crop is None else whole[crop.slices]
 
 
 def volume(name: str = "v", empty: bool = False) -> TrainingVolume:

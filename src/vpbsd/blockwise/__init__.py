@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from vpbsd.blockwise.execute import OnDone, Run, run_blocks
 from vpbsd.blockwise.interrupt import Stopped
-from vpbsd.blockwise.ledger import Ledger
+from vpbsd.blockwise.ledger import MISSING, Ledger
 from vpbsd.blockwise.output import Output, OutputJob, Writers, fill_outputs
 from vpbsd.blockwise.plan import Block, Plan, choose_block, plan_blocks, projected_peak_bytes
 from vpbsd.blockwise.task import BlockDone, Function, Operation
@@ -23,6 +23,7 @@ from vpbsd.blockwise.work import WorkFolder, work_path
 from vpbsd.blockwise.workers import Part, Workers
 
 __all__ = [
+    "MISSING",
     "Block",
     "BlockDone",
     "Function",

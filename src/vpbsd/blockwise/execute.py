@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vpbsd.blockwise.interrupt import Stopped, stop_on_sigterm
 from vpbsd.blockwise.ledger import MISSING, Ledger
@@ -133,11 +134,6 @@ def run_blocks(
     log
         A file that gets one JSON line a block: when, which, where, how long, or the error.
 
-    Returns
-    -------
-    Run
-        Only if every block of the part succeeded.
-
     Raises
     ------
     BlocksFailedError
@@ -148,38 +144,61 @@ def run_blocks(
         On SIGTERM; blocks that were being computed in this process are finished first.
     """
     start = time.monotonic()
-    total = len(plan)
-    counts = np.full(total, MISSING, np.int64) if ledger is None else ledger.counts(total)
-    mine = range(total) if part is None else part.of(total)
+    counts = _counts(plan, ledger)
+    mine = range(len(plan)) if part is None else part.of(len(plan))
     todo = [i for i in mine if counts[i] == MISSING]
     run = Run(skipped=len(mine) - len(todo))
-    task = Task(plan, operation, ledger)
-    with _executor_of(workers) as execute, _Log(log) as lines, stop_on_sigterm():
-        try:
-            with closing(execute(task, todo)) as events:
-                for event in events:
-                    lines.add(plan, event)
-                    if isinstance(event, BlockFailed):
-                        _note_failure(run, plan, event)
-                        continue
-                    counts[event.index] = event.count
-                    _add(run, event)
-                    if on_done is not None:
-                        on_done(plan[event.index], event)
-        except Stopped:
-            raise Stopped(
-                f"stopped with {run.done + run.skipped} of {len(mine)} blocks finished; "
-                "the same command goes on from there"
-            ) from None
-    if part is not None and ledger is not None:
-        # The other parts went on meanwhile; whoever looks last sees all of them.
-        counts = ledger.counts(total)
+    with (
+        _executor_of(workers) as execute,
+        _Log(log) as lines,
+        _in_good_order(run, len(mine)),
+        closing(execute(Task(plan, operation, ledger), todo)) as events,
+    ):
+        for done in _successes(events, plan, run, lines):
+            counts[done.index] = done.count
+            if on_done is not None:
+                on_done(plan[done.index], done)
+    # Other parts went on meanwhile; whoever looks last sees all of them.
+    alone = part is None or ledger is None
+    _sum_up(run, counts if alone else _counts(plan, ledger))
     run.seconds = time.monotonic() - start
-    run.count = int(counts[counts != MISSING].sum())
-    run.missing = int(np.count_nonzero(counts == MISSING)) - len(run.failed)
     if run.failed:
         raise _failure(plan, run, resumable=ledger is not None) from run.failed[0].error
     return run
+
+
+def _counts(plan: Plan, ledger: Ledger | None) -> NDArray[np.int64]:
+    total = len(plan)
+    return np.full(total, MISSING, np.int64) if ledger is None else ledger.counts(total)
+
+
+def _sum_up(run: Run, counts: NDArray[np.int64]) -> None:
+    run.count = int(counts[counts != MISSING].sum())
+    run.missing = int(np.count_nonzero(counts == MISSING)) - len(run.failed)
+
+
+@contextmanager
+def _in_good_order(run: Run, blocks: int) -> Iterator[None]:
+    """Let SIGTERM and SIGINT end the run, and say how far it came."""
+    with stop_on_sigterm():
+        try:
+            yield
+        except Stopped:
+            raise Stopped(
+                f"stopped with {run.done + run.skipped} of {blocks} blocks finished; "
+                "the same command goes on from there"
+            ) from None
+
+
+def _successes(events: Iterator[Event], plan: Plan, run: Run, lines: _Log) -> Iterator[BlockDone]:
+    """Note every event in the log and the run; yield those of blocks that succeeded."""
+    for event in events:
+        lines.add(plan, event)
+        if isinstance(event, BlockFailed):
+            _note_failure(run, plan, event)
+        else:
+            _add(run, event)
+            yield event
 
 
 @contextmanager

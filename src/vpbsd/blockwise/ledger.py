@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from vpbsd.errors import ConfigError, OutputError
 from vpbsd.provenance import write_json_atomic
 
-__all__ = ["MISSING", "Ledger", "read_job", "require_same_job", "write_job"]
+__all__ = ["MISSING", "Ledger", "changes", "read_job", "require_same_job", "write_job"]
 
 MISSING = -1
 """What :meth:`Ledger.counts` says of a block that is not finished."""
@@ -185,18 +185,23 @@ def require_same_job(earlier: Mapping[str, Any], now: Mapping[str, Any], out: st
     OutputError
         Naming every part that differs, with both values.
     """
-    before = json.loads(json.dumps(earlier))
-    after = json.loads(json.dumps(now))
-    changed = [
-        f"{key} was {_short(before.get(key))} and is {_short(after.get(key))}"
-        for key in sorted({*before, *after})
-        if before.get(key) != after.get(key)
-    ]
+    changed = changes(earlier, now)
     if changed:
         raise OutputError(
             f"'{out}' was begun by a run that differs: {'; '.join(changed)}. Run the earlier "
             "command to finish it, choose another name, or start anew with --overwrite"
         )
+
+
+def changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two fingerprints, in words, with both values."""
+    before = json.loads(json.dumps(earlier))
+    after = json.loads(json.dumps(now))
+    return [
+        f"{key} was {_short(before.get(key))} and is {_short(after.get(key))}"
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
+    ]
 
 
 def _short(value: object) -> str:

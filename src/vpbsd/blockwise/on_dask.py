@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 _WINDOW_PER_LANE = 2
 _ASK_EVERY_SECONDS = 2.0
+_POLL_SECONDS = 0.005
+_GONE_SECONDS = 120
 _EARLY_SUSPECTS = 4
 # What the client raises while it notices that the scheduler is gone.
 _LOST = (OSError, ClosedClientError, CancelledError)
@@ -92,7 +94,7 @@ class _Submission:
         self._client = client
         self._name = name
         self._workers = workers
-        self._window = _Window(client, workers)
+        self._crew = _Crew(client, workers)
         self._under_way: dict[Any, int] = {}
         self._completed = as_completed(loop=client.loop)
 
@@ -118,46 +120,78 @@ class _Submission:
             yield event
 
     def _fill(self, waiting: Iterator[int]) -> None:
-        while len(self._under_way) < self._window.size:
+        self._crew.look()
+        while len(self._under_way) < self._crew.window:
             index = next(waiting, None)
             if index is None:
                 return
-            future = self._submit(index, f"{self._name}-{index}")
-            self._under_way[future.key] = index
-            self._completed.add(future)
-
-    def _next(self) -> Event:
-        future = next(self._completed)
-        return _event(future, self._under_way.pop(future.key), self._workers)
+            self._submit(index, f"{self._name}-{index}")
 
     def _alone(self, index: int) -> Event:
         logger.warning("block %d: trying it once more, alone", index)
-        return _event(self._submit(index, f"{self._name}-{index}-alone"), index, self._workers)
+        self._submit(index, f"{self._name}-{index}-alone")
+        return self._next()
 
-    def _submit(self, index: int, key: str) -> Future[Any]:
-        return self._client.submit(
-            _do, self._name, index, self._workers.retries, key=key, pure=False
-        )
+    def _submit(self, index: int, key: str) -> None:
+        retries = self._workers.retries
+        future = self._client.submit(_do, self._name, index, retries, key=key, pure=False)
+        self._under_way[future.key] = index
+        self._completed.add(future)
+
+    def _next(self) -> Event:
+        while not self._completed.has_ready():
+            self._crew.look()
+            time.sleep(_POLL_SECONDS)
+        future = next(self._completed)
+        return _event(future, self._under_way.pop(future.key), self._workers)
 
 
-class _Window:
-    """How many blocks may be under way: a few a lane, whatever joins or leaves the cluster."""
+class _Crew:
+    """The workers as they come and go; missing ones of our own are started again.
+
+    Attributes
+    ----------
+    window
+        How many blocks may be under way: a few a lane.
+    """
 
     def __init__(self, client: Client, workers: Workers) -> None:
+        self.window = _WINDOW_PER_LANE * workers.lanes
+        self._least = self.window
         self._client = client
-        self._least = workers.lanes
-        self._size = 0
+        self._processes = 0 if workers.scheduler or workers.slurm_jobs else workers.processes
         self._asked = -math.inf
+        self._seen = time.monotonic()
 
-    @property
-    def size(self) -> int:
+    def look(self) -> None:
+        """Ask the scheduler who is there, every few seconds.
+
+        Raises
+        ------
+        BlocksFailedError
+            If local workers do not come back.
+        """
         now = time.monotonic()
-        if now - self._asked > _ASK_EVERY_SECONDS:
-            known: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
-            lanes = sum(int(worker["nthreads"]) for worker in known.values())
-            self._size = _WINDOW_PER_LANE * max(lanes, self._least)
-            self._asked = now
-        return self._size
+        if now - self._asked < _ASK_EVERY_SECONDS:
+            return
+        self._asked = now
+        known: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        lanes = sum(int(worker["nthreads"]) for worker in known.values())
+        self.window = max(_WINDOW_PER_LANE * lanes, self._least)
+        if known:
+            self._seen = now
+        if len(known) >= self._processes:
+            return
+        # Dask starts a worker again only once; if that one dies while it starts, it is gone.
+        cluster: Any = self._client.cluster
+        # cluster.scale(self._processes)
+        if now - self._seen > _GONE_SECONDS:
+            raise BlocksFailedError(
+                f"all {self._processes} worker processes died and none has started within "
+                f"{_GONE_SECONDS} s; the likely cause is too little memory: close other programs "
+                "or choose fewer workers; finished blocks are kept, and the same command goes on "
+                "from there"
+            )
 
 
 def _event(future: Future[Any], index: int, workers: Workers) -> Event:

@@ -23,8 +23,6 @@ __all__ = ["voxel_progress"]
 
 logger = logging.getLogger(__name__)
 
-_TENTH = 0.1
-
 
 class _Rate(ProgressColumn):
     """Million voxels per second."""
@@ -81,21 +79,21 @@ class _Lines:
         self._title = title
         self._total = max(total_voxels, 1)
         self._done = 0
-        self._next = _TENTH
+        self._tenths = 0
         self._start = time.monotonic()
 
     def advance(self, voxels: int) -> None:
         """Count voxels, and tell if another tenth is full."""
         self._done += voxels
-        share = self._done / self._total
-        if share < self._next:
+        tenths = 10 * self._done // self._total
+        if tenths == self._tenths:
             return
-        self._next = (share // _TENTH + 1) * _TENTH
+        self._tenths = tenths
         rate = self._done / max(time.monotonic() - self._start, 1e-9)
         logger.info(
             "%s: %.0f %% at %.2f Mvoxel/s, %.0f s left",
             self._title,
-            100 * share,
+            100 * self._done / self._total,
             rate / 1e6,
             (self._total - self._done) / rate,
         )

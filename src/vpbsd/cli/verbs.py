@@ -81,9 +81,13 @@ def _simulate_brain(options: argparse.Namespace) -> int:
     shares = brain.shares()
     _tell([("void", f"{100 * shares.void:.0f} % of the volume")])
     _tell([("vessel", f"{100 * shares.vessel:.1f} % of the tissue")])
-    for name, volume, labels in (("image", brain, False), ("truth", brain.truth, True)):
+    outputs = {"image": brain, "truth": brain.truth}
+    written = [n for n, v in outputs.items() if _is_written(options.out / f"{n}.ome.zarr", v)]
+    for name, volume in outputs.items():
+        if written == ["image"] and name == "image" and not options.overwrite:
+            continue  # a call that was killed later on has finished it
         chosen = ConvertOptions(
-            labels=labels,
+            labels=name == "truth",
             workers=Workers(processes=usable_cores(), threads=1),
             overwrite=options.overwrite,
             command=shlex.join(options.command),
@@ -91,6 +95,19 @@ def _simulate_brain(options: argparse.Namespace) -> int:
         _convert(volume, options.out / f"{name}.ome.zarr", chosen, quiet=options.quiet)
         _tell([("wrote", str(options.out / f"{name}.ome.zarr"))])
     return 0
+
+
+def _is_written(out: Path, volume: Volume) -> bool:
+    """Whether an output is complete, and of this volume."""
+    from vpbsd.errors import VolumeFormatError
+    from vpbsd.volumes import read_attributes
+
+    try:
+        about = read_attributes(out)
+    except VolumeFormatError:
+        return False
+    noted = about.get("input", {})
+    return bool(noted.get("fingerprint") == volume.fingerprint())
 
 
 def train(options: argparse.Namespace) -> int:

@@ -21,7 +21,6 @@ import psutil
 from numpy.typing import NDArray
 
 from vpbsd.blockwise import Block, Plan
-from vpbsd.blockwise.ledger import MISSING
 from vpbsd.errors import ConfigError
 from vpbsd.geometry import Box, as_triplet
 from vpbsd.machine import available_memory_bytes, free_bytes
@@ -45,6 +44,8 @@ _PROGRAM_SLACK_BYTES = 192 * 2**20
 _PYRAMID_SUM = 8 / 7
 _SCALES_BADLY_BEYOND = 4.0
 _HOUR_SECONDS = 3600.0
+# Until worker processes have imported torch and hold the net.
+_START_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +132,7 @@ def estimate_segmentation(segmentation: Segmentation) -> Estimate:
         If one of those blocks cannot be read.
     """
     plan, options = segmentation.plan, segmentation.options
-    unfinished = segmentation.work.ledger.counts(len(plan)) == MISSING
-    mine = range(len(plan)) if options.part is None else options.part.of(len(plan))
-    todo = int(np.count_nonzero(unfinished[mine.start : mine.stop]))
+    todo = segmentation.todo_blocks
     empty_share = _empty_share(segmentation)
     read, compute, write = _seconds_per_voxel(segmentation)
     voxels = float(np.prod(plan.shape, dtype=float))
@@ -141,7 +140,8 @@ def estimate_segmentation(segmentation: Segmentation) -> Estimate:
     reads = voxels * plan.overhead
     io = reads * read + voxels * write * (1 - empty_share) * (1 + _PYRAMID_SUM / 8)
     busy = io + reads * compute * (1 - empty_share)
-    seconds = share * busy / options.workers.processes
+    start = 0.0 if options.workers.in_process else _START_SECONDS
+    seconds = start + share * busy / options.workers.processes
     worker = _program_bytes() + CACHE_BYTES
     block_bytes = projected_bytes(plan, segmentation.volume, segmentation.runtime)
     on_gpu = segmentation.spec.device == "cuda"

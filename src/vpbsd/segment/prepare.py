@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vpbsd.blockwise import Output, OutputJob, Plan, WorkFolder, Writers, work_path
+from vpbsd.blockwise import MISSING, Output, OutputJob, Plan, WorkFolder, Writers, work_path
+from vpbsd.blockwise.ledger import changes, require_same_job
 from vpbsd.errors import OutputError
 from vpbsd.geometry import Triplet, as_triplet
 from vpbsd.machine import describe_machine, free_bytes
@@ -24,7 +25,7 @@ from vpbsd.segment.channels import SelectedChannels
 from vpbsd.segment.operation import SegmentBlock
 from vpbsd.segment.options import SegmentModel, SegmentOptions
 from vpbsd.segment.pick import pick_runtime
-from vpbsd.segment.planning import plan_volume, require_channels
+from vpbsd.segment.planning import plan_volume, projected_bytes, require_channels
 from vpbsd.segment.runtimes import NetShape, Runtime, RuntimeSpec
 from vpbsd.volumes import (
     CachedVolume,
@@ -36,7 +37,7 @@ from vpbsd.volumes import (
     is_url,
     labels_image,
 )
-from vpbsd.volumes.refusal import refuse_existing
+from vpbsd.volumes.refusal import refuse_existing, refuse_input
 
 __all__ = ["Segmentation", "disk_bytes", "prepare_segmentation", "probability_path"]
 
@@ -49,6 +50,8 @@ _MASK_BYTES_PER_VOXEL = 0.15
 _PROBABILITY_BYTES_PER_VOXEL = 1.15
 # Decoded chunks that neighbouring blocks share; part of what a worker holds.
 CACHE_BYTES = 128 * 2**20
+# A worker with torch and Dask, before its first block.
+_PROGRAM_BYTES = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +116,26 @@ class Segmentation:
             outputs=outputs,
             fingerprint=self.fingerprint,
             work=self.work,
-            workers=self.options.workers,
+            workers=replace(self.options.workers, memory_bytes=self._worker_bytes()),
             part=self.options.part,
             overwrite=self.options.overwrite,
         )
+
+    def _worker_bytes(self) -> int:
+        """Return what a job on a cluster is to be given; what is free here is looked at apart."""
+        block = projected_bytes(self.plan, self.volume, self.runtime)
+        return _PROGRAM_BYTES + CACHE_BYTES + block
+
+    @property
+    def todo_blocks(self) -> int:
+        """Blocks of the plan, or of the part, that are not finished yet."""
+        total, part = len(self.plan), self.options.part
+        mine = range(total) if part is None else part.of(total)
+        earlier = self.work.earlier()
+        if earlier is None or changes(earlier, self.fingerprint):
+            return len(mine)  # what other settings have left there will be removed
+        counts = self.work.ledger.counts(total)[mine.start : mine.stop]
+        return int(np.count_nonzero(counts == MISSING))
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -195,7 +214,8 @@ def prepare_segmentation(
     Raises
     ------
     OutputError
-        If an output exists, is the input, is not named ``.zarr``, or will not fit on the disk.
+        If an output exists, is the input, is not named ``.zarr``, will not fit on the disk, or was
+        begun with other settings.
     DataError
         If the volume has no voxel size, other channels than the model, or cannot be read.
     ConfigError
@@ -223,7 +243,7 @@ def prepare_segmentation(
         block_voxels=options.block_voxels,
         memory_bytes=options.memory_bytes // options.workers.processes - CACHE_BYTES,
     )
-    return Segmentation(
+    prepared = Segmentation(
         volume=CachedVolume(volume, CACHE_BYTES),
         fingerprint_of_volume=volume.fingerprint(),
         model=model,
@@ -238,6 +258,11 @@ def prepare_segmentation(
         probability=beside,
         work=work,
     )
+    earlier = work.earlier()
+    if earlier is not None and not options.overwrite:
+        # The engine would refuse as well, but not a dry run, and only after a look at the ledger.
+        require_same_job(earlier, prepared.fingerprint, str(out))
+    return prepared
 
 
 def probability_path(mask: Location) -> Location:
@@ -268,10 +293,7 @@ def disk_bytes(shape: Triplet, *, with_probability: bool) -> float:
 def _require_free_name(
     path: Location, volume: Volume, options: SegmentOptions, *, begun: bool
 ) -> None:
-    if str(path) == volume.source or (
-        not is_url(path) and Path(path).absolute() == Path(volume.source).absolute()
-    ):
-        raise OutputError(f"'{path}' is the input itself; choose another name for the output")
+    refuse_input(path, volume.source)
     # A run that is taken up again, or a part that comes late, may find outputs of its own: the
     # engine looks closer.
     if options.part is None and not begun:

@@ -68,7 +68,9 @@ def segment_volume(
 
 def run_segmentation(segmentation: Segmentation) -> SegmentReport:
     """Run what was prepared; see :func:`segment_volume`."""
-    total = int(np.prod(segmentation.volume.shape_zyx, dtype=np.int64))
+    voxels = int(np.prod(segmentation.volume.shape_zyx, dtype=np.int64))
+    # A run that is taken up again shows what is left of it.
+    total = voxels * segmentation.todo_blocks // len(segmentation.plan)
     with voxel_progress("segmenting", total, show=segmentation.options.progress) as advance:
 
         def done(block: Block, _: BlockDone) -> None:

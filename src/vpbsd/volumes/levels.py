@@ -37,8 +37,8 @@ __all__ = [
 
 # zstd packs a mask twice as small as lz4, for a second a gigavoxel. Probabilities pack no better at
 # level 3 than at 1, at a third of the speed. Images, of which every block is read with its halo,
-# take as little room with lz4 (0.848 of the bytes of a light-sheet volume of 16 bits, against 0.843)
-# and are decoded four times as fast.
+# take as little room with lz4 (0.848 of the bytes of a simulated brain, against 0.843) and are
+# decoded four times as fast.
 _CODEC: dict[str, tuple[Any, int]] = {
     "mask": ("zstd", 3),
     "probability": ("zstd", 1),

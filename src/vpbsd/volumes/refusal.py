@@ -8,7 +8,7 @@ from pathlib import Path
 from vpbsd.errors import OutputError
 from vpbsd.volumes.store import Location, exists, join, local_path
 
-__all__ = ["cannot_write", "refuse_existing", "refuse_foreign"]
+__all__ = ["cannot_write", "refuse_existing", "refuse_foreign", "refuse_input"]
 
 
 def _is_zarr(location: Location) -> bool:
@@ -35,6 +35,20 @@ def refuse_existing(location: Location, overwrite: bool) -> None:
             f"'{location}' is not a zarr folder, so --overwrite does not touch it; "
             "choose another name, or remove it yourself"
         )
+
+
+def refuse_input(location: Location, source: str) -> None:
+    """Refuse to write an output over the volume that it is made from.
+
+    Raises
+    ------
+    OutputError
+        If they are the same place.
+    """
+    path, other = local_path(location), local_path(source)
+    same = str(location).rstrip("/") == source.rstrip("/")
+    if same or (path is not None and other is not None and path.absolute() == other.absolute()):
+        raise OutputError(f"'{location}' is the input itself; choose another name for the output")
 
 
 def refuse_foreign(partial: Path) -> None:
