@@ -176,12 +176,12 @@ class Run:
     report: Any
 
 
-def options(processes: int = 1, threads: int = 1, **changes: Any) -> Any:
+def options(processes: int = 1, threads: int = 1, lanes: int = 2, **changes: Any) -> Any:
     """Return the options of every segmentation here: nothing is skipped, all else by default."""
     from vpbsd.blockwise import Workers
     from vpbsd.segment import SegmentOptions
 
-    workers = Workers(processes=processes, threads=threads)
+    workers = Workers(processes=processes, threads=threads, lanes=lanes)
     return SegmentOptions(workers=workers, skip_empty=False, progress=False, **changes)
 
 

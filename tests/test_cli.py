@@ -301,6 +301,28 @@ def test_a_dry_run_tells_what_it_will_take_and_leaves_nothing(
     assert {path: path.stat().st_mtime_ns for path in in_trained.rglob("*")} == before
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("limit", "code"), [(100.0, 0), (-100.0, 2)])
+def test_neither_a_dry_run_nor_a_refusal_leaves_a_quantised_net(
+    in_trained: Path,
+    tmp_path: Path,
+    student_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    limit: float,
+    code: int,
+) -> None:
+    pytest.importorskip("nncf")
+    monkeypatch.setattr("vpbsd.segment.pick.MAX_INT8_LOSS_POINTS", limit)
+    words = ["segment", "sim/volume_001_image.ome.tif", "--model", str(student_file)]
+    out = ["-o", str(tmp_path / "mask.ome.zarr"), "--precision", "int8", "--dry-run"]
+    assert cli.main([*words, *out]) == code
+    shown = capsys.readouterr()
+    assert ("openvino int8, which loses" in shown.out) == (code == 0)
+    assert ("int8 would lose" in shown.err) == (code == 2)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_dry_run_of_what_the_memory_cannot_hold_shows_the_numbers_first(
     in_trained: Path,
     tmp_path: Path,

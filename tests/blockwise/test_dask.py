@@ -128,7 +128,7 @@ def test_workers_that_dask_gives_up_are_started_again(two: Executor, marks: Path
         run = run_blocks(line_of_blocks(60), trial, workers=two)
         killer.join()
     assert (run.done, run.count) == (60, 17700)
-    assert len(trial.processes()) == 4
+    assert len(trial.processes()) >= 4
 
 
 @pytest.mark.slow

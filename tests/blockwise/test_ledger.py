@@ -62,8 +62,22 @@ def test_negative_numbers_are_refused(tmp_path: Path, index: int, count: int) ->
         Ledger(tmp_path).record(index, count)
 
 
-def test_a_hundred_thousand_blocks_take_seconds(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
+@pytest.fixture
+def quick_disk() -> Iterator[Path]:
+    """A folder in memory, where there is one: what a busy disk adds is not ours."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+        yield Path(name)
+
+
+def test_a_hundred_thousand_blocks_cost_little_more_than_their_files(quick_disk: Path) -> None:
+    ledger = Ledger(quick_disk / "ledger")
+    bare = quick_disk / "bare"
+    bare.mkdir()
+    start = time.process_time()
+    for index in range(10_000):
+        os.close(os.open(f"{bare}/{index:09d}.1", os.O_CREAT | os.O_WRONLY))
+    file_seconds = (time.process_time() - start) / 10_000
     start = time.process_time()
     for index in range(100_000):
         ledger.record(index, index % 50)
@@ -72,8 +86,8 @@ def test_a_hundred_thousand_blocks_take_seconds(tmp_path: Path) -> None:
     seconds = time.process_time() - start
     assert counts.sum() == 2_450_000  # 2000 times 0 + 1 + ... + 49
     assert counts.min() == 0
-    assert recorded < 10, f"{recorded:.1f} s: more than 0.1 ms a block"
-    assert seconds - recorded < 2
+    assert recorded < 10 * 100_000 * file_seconds
+    assert seconds - recorded < recorded
 
 
 def test_two_processes_record_at_the_same_time(tmp_path: Path) -> None:

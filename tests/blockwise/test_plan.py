@@ -115,8 +115,10 @@ def test_projected_peak_is_that_of_a_block_not_of_the_volume() -> None:
         ((50, 96, 97), 32, 8, 10**7, (56, 128, 128)),
         # 192^3 is read for 128^3 written; 256 along one axis would pass the limit.
         ((1000, 1000, 1000), 32, 16, 192**3, (128, 128, 128)),
-        # Thin volumes get wide blocks: of 512, the first 320 read 352, the first 256 read 288.
-        ((14, 512, 512), 32, 8, 16 * 352 * 288, (16, 320, 256)),
+        # Thin volumes get wide blocks: halves of 512 read 288 each.
+        ((14, 512, 512), 32, 8, 16 * 352 * 288, (16, 256, 256)),
+        # One axis whole costs less than a cube: 288 * 288 * 512 are read for 256 * 256 * 512.
+        ((512, 512, 512), 32, 8, 288 * 288 * 512, (256, 256, 512)),
         # Never less than one unit, whatever the limit.
         ((1000, 1000, 1000), 32, 8, 1, (64, 64, 64)),
         # A stride that does not divide the unit: 60 is the largest multiple of 12 below 64.

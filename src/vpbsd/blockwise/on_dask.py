@@ -184,7 +184,7 @@ class _Crew:
             return
         # Dask starts a worker again only once; if that one dies while it starts, it is gone.
         cluster: Any = self._client.cluster
-        # cluster.scale(self._processes)
+        cluster.scale(self._processes)
         if now - self._seen > _GONE_SECONDS:
             raise BlocksFailedError(
                 f"all {self._processes} worker processes died and none has started within "

@@ -211,10 +211,11 @@ def choose_block(
 ) -> Triplet:
     """Return the block edges that compute the fewest voxels twice within ``limit_voxels``.
 
-    Starts from one ``unit`` along each axis and lengthens, one unit at a time, the axis that
-    reads most beyond what it writes, as long as the read box holds at most ``limit_voxels``.
-    An axis of the volume shorter than a unit is covered by one block. The result is at least one
-    unit (or the volume) even where that passes the limit.
+    Every axis is cut into 1, 2, 3 … blocks as equal as ``unit`` allows. Among all combinations
+    whose read box holds at most ``limit_voxels``, the one that reads the fewest voxels is taken,
+    and among equals the one with the smallest read box. An axis of the volume shorter than a unit
+    is covered by one block. The result is at least one unit (or the volume) along each axis even
+    where that passes the limit.
 
     Parameters
     ----------
@@ -226,25 +227,44 @@ def choose_block(
         Edges are multiples of this, the chunk edge of the output; where the stride does not
         divide it, of the largest multiple of the stride below it (or of the stride itself).
     """
-    size, steps = as_triplet(shape), as_triplet(stride)
+    size, reach, steps = as_triplet(shape), as_triplet(halo), as_triplet(stride)
     units = [s * max(1, unit // s) for s in steps]
-    whole = [_round_up(n, u if n > u else s) for n, u, s in zip(size, units, steps, strict=True)]
-    block = [min(u, w) for u, w in zip(units, whole, strict=True)]
+    axes = [
+        _cuts(n, h, s, u, limit_voxels)
+        for n, h, s, u in zip(size, reach, steps, units, strict=True)
+    ]
+    fitting = [
+        (cut_z.reads * cut_y.reads * cut_x.reads, largest, (cut_z.edge, cut_y.edge, cut_x.edge))
+        for cut_z, cut_y, cut_x in product(*axes)
+        if (largest := cut_z.largest * cut_y.largest * cut_x.largest) <= limit_voxels
+    ]
+    smallest = _triplet([min(cut.edge for cut in cuts) for cuts in axes])
+    return min(fitting)[2] if fitting else smallest
 
-    def reads(edges: Sequence[int]) -> Triplet:
-        return plan_blocks(size, edges, halo, steps).largest_read
 
-    growing = True
-    while growing:
-        growing = False
-        now = reads(block)
-        for axis in sorted(range(3), key=lambda a: now[a] / block[a], reverse=True):
-            longer = block.copy()
-            longer[axis] = min(block[axis] + units[axis], whole[axis])
-            if longer != block and math.prod(reads(longer)) <= limit_voxels:
-                block, growing = longer, True
-                break
-    return as_triplet(block)
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """Blocks along one axis: their edge, the longest read, and all reads together."""
+
+    edge: int
+    largest: int
+    reads: int
+
+
+def _cuts(size: int, halo: int, stride: int, unit: int, limit: int) -> list[_Cut]:
+    """Return the ways to cut an axis into blocks as equal as the unit allows, the longest first."""
+    cuts: dict[int, _Cut] = {}
+    # Longer blocks than this would pass the limit even if they were as thin as they can be.
+    most = -(-size // unit)
+    fewest = min(most, max(1, size * unit * unit // max(limit, 1)))
+    for count in range(fewest, most + 1):
+        edge = -(-size // count)
+        edge = _round_up(edge, unit if size > unit else stride)
+        if edge not in cuts:
+            one = Plan((size, 1, 1), (edge, 1, 1), (halo, 0, 0), (stride, 1, 1))
+            spans = [b - a for a, b in (one._read_span(0, i) for i in range(one.counts[0]))]
+            cuts[edge] = _Cut(edge, max(spans), sum(spans))
+    return list(cuts.values())
 
 
 def _round_up(value: int, step: int) -> int:

@@ -174,6 +174,12 @@ class WorkFolder:
         """Folder for nets that were prepared for this run; their names say what they belong to."""
         return self.path / "models"
 
+    def discard(self) -> None:
+        """Remove what was prepared for a run that is not to begin; one that has begun stays."""
+        if not self.begun:
+            shutil.rmtree(self.models, ignore_errors=True)
+            self._leave()
+
     def setup(self) -> AbstractContextManager[None]:
         """Hold the right to make the outputs: short, so whoever comes second waits."""
         return only_run(self.path / _SETUP, f"'{self.out}'", wait_seconds=_SETUP_WAIT_SECONDS)

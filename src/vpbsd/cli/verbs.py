@@ -176,9 +176,12 @@ def segment(options: argparse.Namespace) -> int:
 def _tell_plan(prepared: Segmentation) -> int:
     from vpbsd.segment import estimate_segmentation, require_memory
 
-    _tell(estimate_segmentation(prepared).lines(prepared))
-    # After the numbers: they say why.
-    require_memory(prepared)
+    try:
+        _tell(estimate_segmentation(prepared).lines(prepared))
+        # After the numbers: they say why.
+        require_memory(prepared)
+    finally:
+        prepared.work.discard()
     return 0
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from vpbsd.blockwise import MISSING, Output, OutputJob, Plan, WorkFolder, Writers, work_path
 from vpbsd.blockwise.ledger import changes, require_same_job
-from vpbsd.errors import OutputError
+from vpbsd.errors import OutputError, UserError
 from vpbsd.geometry import Triplet, as_triplet
 from vpbsd.machine import describe_machine, free_bytes
 from vpbsd.provenance import library_versions, provenance
@@ -100,6 +100,8 @@ class Segmentation:
             threshold=self.threshold,
             skip_empty=self.options.skip_empty,
             writers=writers,
+            # Stays behind when the operation is sent to a worker, which makes its own.
+            _runtime=self.runtime,
         )
 
     @property
@@ -221,12 +223,22 @@ def prepare_segmentation(
     ConfigError
         If blocks do not fit the net or the memory.
     """
+    work = WorkFolder(work_path(out, options.work), out)
+    try:
+        return _prepare(volume, model, out, options, work)
+    except UserError:
+        work.discard()
+        raise
+
+
+def _prepare(
+    volume: Volume, model: SegmentModel, out: Location, options: SegmentOptions, work: WorkFolder
+) -> Segmentation:
     volume.require_voxel_size()
     beside = None
     if options.probability or labels_image(out) is None:
         path = probability_path(out)  # refuses a name that is no OME-Zarr's
         beside = path if options.probability else None
-    work = WorkFolder(work_path(out, options.work), out)
     for output in (out,) if beside is None else (out, beside):
         _require_free_name(output, volume, options, begun=work.begun)
     _require_disk(out, volume.shape_zyx, options)
