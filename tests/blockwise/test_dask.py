@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import multiprocessing.spawn
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +18,7 @@ import pytest
 from block_operations import ALWAYS, Trial, line_of_blocks
 from block_processes import wait_until
 
-from vpbsd.blockwise import Ledger, Workers, run_blocks
+from vpbsd.blockwise import Ledger, Workers, on_dask, run_blocks
 from vpbsd.blockwise.execute import Executor, open_executor
 from vpbsd.errors import BlocksFailedError, OutputError, WorkerDiedError
 
@@ -96,11 +99,15 @@ def test_a_run_in_which_everything_fails_is_given_up(two: Executor, marks: Path)
 def test_a_worker_that_is_killed_is_replaced_and_its_blocks_are_done(
     two: Executor, tmp_path: Path, marks: Path
 ) -> None:
-    ledger, trial = Ledger(tmp_path / "ledger"), Trial(marks, seconds=0.1)
+    ledger = Ledger(tmp_path / "ledger")
+    # The last ones wait, so that however long its start takes, the new worker finds some.
+    trial = Trial(marks, seconds=0.02, waiting=tuple(range(20, 60)))
 
     def kill_one() -> None:
-        wait_until(lambda: len(trial.tried()) >= 8, "eight blocks were begun")
+        wait_until(lambda: len(trial.processes()) == 2, "both workers compute")
         os.kill(min(trial.processes()), signal.SIGKILL)
+        wait_until(lambda: len(trial.processes()) == 3, "the new worker got the operation as well")
+        (marks / "go").touch()
 
     killer = threading.Thread(target=kill_one)
     killer.start()
@@ -108,27 +115,67 @@ def test_a_worker_that_is_killed_is_replaced_and_its_blocks_are_done(
     killer.join()
     assert (run.done, run.count) == (60, 17700)  # 10 * (0 + ... + 59)
     assert list(ledger.counts(60)) == [10 * i for i in range(60)]
-    assert len(trial.processes()) == 3  # the new one got the operation as well
     assert sum(trial.tried().values()) <= 62  # two lanes were at work in the one that died
 
 
-def test_workers_that_dask_gives_up_are_started_again(two: Executor, marks: Path) -> None:
-    # Dask looks some time after a death whether the worker is back. If that one is just starting,
-    # as it is where deaths are many, it is given up, and a run without workers would wait for ever.
-    trial = Trial(marks, seconds=0.05)
+@contextlib.contextmanager
+def _no_process_starts() -> Iterator[None]:
+    """Let every worker that is started die at once."""
+    python = multiprocessing.spawn.get_executable()
+    multiprocessing.spawn.set_executable("/bin/false")
+    try:
+        yield
+    finally:
+        multiprocessing.spawn.set_executable(python)
+
+
+def test_workers_that_die_while_they_start_are_started_again(two: Executor, marks: Path) -> None:
+    # Left to itself, Dask gives up a worker that is not there some seconds after its death.
+    assert dask.config.get("distributed.deploy.lost-worker-timeout") == "1000 days"
+    trial = Trial(marks, seconds=0.02)
+
+    def kill_both_and_let_none_follow_for_a_while() -> None:
+        wait_until(lambda: len(trial.processes()) == 2, "both workers compute")
+        with _no_process_starts():
+            for process in trial.processes():
+                os.kill(process, signal.SIGKILL)
+            time.sleep(1.0)
+
+    killer = threading.Thread(target=kill_both_and_let_none_follow_for_a_while)
+    killer.start()
+    run = run_blocks(line_of_blocks(60), trial, workers=two)
+    killer.join()
+    assert (run.done, run.count) == (60, 17700)
+    assert len(trial.processes()) >= 3
+
+
+def test_a_run_whose_workers_do_not_come_back_says_so(
+    marks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_dask, "_GONE_SECONDS", 1)
+    monkeypatch.setattr(on_dask, "_ASK_EVERY_SECONDS", 0.1)
+    trial, over = Trial(marks, seconds=0.05), threading.Event()
 
     def kill_both() -> None:
         wait_until(lambda: len(trial.processes()) == 2, "both workers compute")
-        for process in trial.processes():
-            os.kill(process, signal.SIGKILL)
+        with _no_process_starts():
+            for process in trial.processes():
+                os.kill(process, signal.SIGKILL)
+            over.wait(60)
 
     killer = threading.Thread(target=kill_both)
     killer.start()
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": "10ms"}):
-        run = run_blocks(line_of_blocks(60), trial, workers=two)
+    try:
+        with pytest.raises(BlocksFailedError) as caught:
+            run_blocks(line_of_blocks(1000), trial, workers=Workers(processes=2))
+    finally:
+        over.set()
         killer.join()
-    assert (run.done, run.count) == (60, 17700)
-    assert len(trial.processes()) >= 4
+    assert str(caught.value) == (
+        "all 2 worker processes died and none has started within 1 s; the likely cause is too "
+        "little memory: close other programs or choose fewer workers; finished blocks are kept, "
+        "and the same command goes on from there"
+    )
 
 
 @pytest.mark.slow

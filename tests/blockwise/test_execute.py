@@ -277,25 +277,25 @@ def test_a_run_that_is_told_to_stop_finishes_its_blocks_and_goes_on_later(
 ) -> None:
     (tmp_path / "marks").mkdir()
     trial, ledger = Trial(tmp_path / "marks"), Ledger(tmp_path / "ledger")
-    driver = start_driver(kind="blocks", folder=tmp_path, blocks=40, seconds=0.1)
-    wait_until(lambda: (ledger.counts(40) >= 0).sum() >= 3, "three blocks are finished")
+    driver = start_driver(kind="blocks", folder=tmp_path, blocks=100, seconds=0.1)
+    wait_until(lambda: (ledger.counts(100) >= 0).sum() >= 3, "three blocks are finished")
     driver.send_signal(number)
     code, last = result(driver)
     assert code == 130
-    finished = int((ledger.counts(40) >= 0).sum())
+    finished = int((ledger.counts(100) >= 0).sum())
     assert last == (
-        f"Stopped: stopped with {finished} of 40 blocks finished; the same command goes on from "
+        f"Stopped: stopped with {finished} of 100 blocks finished; the same command goes on from "
         "there"
     )
-    assert 3 <= finished < 40
+    assert 3 <= finished < 100
     # What was being computed was finished, and nothing more begun; all of it is in the log.
     assert sum(trial.tried().values()) == finished
     assert len(_lines(tmp_path / "log.jsonl")) == finished
 
-    code, last = result(start_driver(kind="blocks", folder=tmp_path, blocks=40))
-    assert (code, last) == (0, f"done {40 - finished} skipped {finished} count 7800")
-    assert trial.tried() == dict.fromkeys(range(40), 1)
-    assert sorted(line["block"] for line in _lines(tmp_path / "log.jsonl")) == list(range(40))  # type: ignore[type-var]
+    code, last = result(start_driver(kind="blocks", folder=tmp_path, blocks=100))
+    assert (code, last) == (0, f"done {100 - finished} skipped {finished} count 49500")
+    assert trial.tried() == dict.fromkeys(range(100), 1)
+    assert sorted(line["block"] for line in _lines(tmp_path / "log.jsonl")) == list(range(100))  # type: ignore[type-var]
 
 
 def test_a_second_sigterm_kills(tmp_path: Path, start_driver: StartDriver) -> None:
@@ -332,13 +332,13 @@ def test_kill_9_of_the_run_loses_at_most_what_was_under_way(
 ) -> None:
     (tmp_path / "marks").mkdir()
     trial, ledger = Trial(tmp_path / "marks"), Ledger(tmp_path / "ledger")
-    driver = start_driver(kind="blocks", folder=tmp_path, blocks=40, seconds=0.05)
-    wait_until(lambda: (ledger.counts(40) >= 0).sum() >= 5, "five blocks are finished")
+    driver = start_driver(kind="blocks", folder=tmp_path, blocks=100, seconds=0.1)
+    wait_until(lambda: (ledger.counts(100) >= 0).sum() >= 5, "five blocks are finished")
     driver.kill()
     driver.wait()
-    finished = int((ledger.counts(40) >= 0).sum())
-    code, last = result(start_driver(kind="blocks", folder=tmp_path, blocks=40))
-    assert (code, last) == (0, f"done {40 - finished} skipped {finished} count 7800")
+    finished = int((ledger.counts(100) >= 0).sum())
+    code, last = result(start_driver(kind="blocks", folder=tmp_path, blocks=100))
+    assert (code, last) == (0, f"done {100 - finished} skipped {finished} count 49500")
     tried = trial.tried()
-    assert sorted(tried) == list(range(40))
-    assert sum(tried.values()) <= 42
+    assert sorted(tried) == list(range(100))
+    assert sum(tried.values()) <= 102

@@ -14,9 +14,11 @@ from block_processes import StartDriver, alive, family, result, wait_until
 
 from vpbsd.blockwise import Ledger
 
+BLOCKS = 200
+
 
 class _Started:
-    """A driver with two worker processes on 40 blocks, some of which are finished."""
+    """A driver with two worker processes on 200 blocks, some of which are finished."""
 
     def __init__(self, folder: Path, start_driver: StartDriver) -> None:
         (folder / "marks").mkdir()
@@ -24,25 +26,25 @@ class _Started:
         self.trial = Trial(folder / "marks")
         self.ledger = Ledger(folder / "ledger")
         self.process = start_driver(
-            kind="blocks", folder=folder, blocks=40, processes=2, seconds=0.1
+            kind="blocks", folder=folder, blocks=BLOCKS, processes=2, seconds=0.1
         )
         wait_until(lambda: self.finished() >= 4, "four blocks are finished")
         self.workers = family(self.process.pid)
         assert {p.pid for p in self.workers} >= self.trial.processes()
 
     def finished(self) -> int:
-        return int((self.ledger.counts(40) >= 0).sum())
+        return int((self.ledger.counts(BLOCKS) >= 0).sum())
 
     def goes_on(self, start_driver: StartDriver) -> None:
         """Check that nothing runs any more, and that a run only does what is missing."""
         wait_until(lambda: not alive(self.workers), "all workers are gone", 10.0)
         finished = self.finished()
-        assert 4 <= finished < 40
+        assert 4 <= finished < BLOCKS
         before = self.trial.tried()
-        again = start_driver(kind="blocks", folder=self.folder, blocks=40)
-        assert result(again) == (0, f"done {40 - finished} skipped {finished} count 7800")
+        again = start_driver(kind="blocks", folder=self.folder, blocks=BLOCKS)
+        assert result(again) == (0, f"done {BLOCKS - finished} skipped {finished} count 199000")
         new = {i: n - before.get(i, 0) for i, n in self.trial.tried().items()}
-        assert sum(new.values()) == 40 - finished
+        assert sum(new.values()) == BLOCKS - finished
         assert set(new.values()) == {0, 1}
 
 
@@ -73,7 +75,7 @@ def test_a_driver_that_is_told_to_stop_ends_its_workers(
     last, err = driver.process.communicate(timeout=30)
     assert driver.process.returncode == 130, err
     assert last.startswith("Stopped: stopped with ")
-    assert last.endswith(" of 40 blocks finished; the same command goes on from there\n")
+    assert last.endswith(" of 200 blocks finished; the same command goes on from there\n")
     if number == signal.SIGINT:
         assert err == "", "the workers have nothing to say to whom pressed Ctrl-C"
     told = int(last.split()[3])
@@ -88,7 +90,7 @@ def test_kill_9_of_everything(tmp_path: Path, start_driver: StartDriver) -> None
     driver.goes_on(start_driver)
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
     blocks = {json.loads(line)["block"] for line in lines}
-    assert len(blocks) >= 36  # whatever was done but not yet told when all were killed
+    assert len(blocks) >= 196  # whatever was done but not yet told when all were killed
 
 
 def test_stderr_is_silent_about_the_workers(tmp_path: Path, start_driver: StartDriver) -> None:

@@ -114,7 +114,7 @@ def test_workers_of_any_kind_leave_the_same_bytes(
     # Two processes, killed with all that belongs to them, then told to stop, then one process.
     for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 130)):
         before = _finished(tmp_path)
-        driver = start_driver(kind="fill", folder=tmp_path, processes=2, seconds=0.15)
+        driver = start_driver(kind="fill", folder=tmp_path, processes=2, seconds=0.4)
         wait_until(lambda least=before + 4: _finished(tmp_path) >= least, "four more blocks")  # type: ignore[misc]
         os.killpg(driver.pid, number)
         driver.communicate(timeout=30)
@@ -220,7 +220,7 @@ def test_what_is_no_zarr_is_never_replaced(tmp_path: Path) -> None:
 def test_a_second_run_while_the_first_lives_is_refused(
     tmp_path: Path, start_driver: StartDriver, undisturbed: dict[str, dict[str, bytes]]
 ) -> None:
-    first = start_driver(kind="fill", folder=tmp_path, seconds=0.05)
+    first = start_driver(kind="fill", folder=tmp_path, seconds=0.2)
     wait_until(lambda: _finished(tmp_path) >= 2, "two blocks are finished")
     for options in ({}, {"overwrite": True}, {"part": Part(1, 2)}):
         with pytest.raises(BusyError, match=rf"another run is writing .*\(process {first.pid} on"):

@@ -46,23 +46,26 @@ def test_runs_one_after_the_other_on_a_cluster_that_stays(
     with Client(address, set_as_default=False) as client:
         assert list(client.run(tasks_held).values()) == [0]
     # After one that was killed, the blocks that it had handed out come to an end.
-    killed = start_driver(kind="blocks", folder=tmp_path, blocks=40, scheduler=address, seconds=0.1)
+    job = {"kind": "blocks", "folder": tmp_path, "blocks": 100, "scheduler": address}
+    killed = start_driver(**job, seconds=0.1)
     ledger = Ledger(tmp_path / "ledger")
-    wait_until(lambda: (ledger.counts(40) >= 0).sum() >= 2, "two blocks are finished")
+    wait_until(lambda: (ledger.counts(100) >= 0).sum() >= 2, "two blocks are finished")
     killed.kill()
     killed.wait()
     wait_until(lambda: _at_rest(ledger), "the blocks of the killed run are given up")
-    finished = int((ledger.counts(40) >= 0).sum())
-    assert 2 <= finished < 40
-    again = start_driver(kind="blocks", folder=tmp_path, blocks=40, scheduler=address)
-    assert result(again) == (0, f"done {40 - finished} skipped {finished} count 7800")
+    finished = int((ledger.counts(100) >= 0).sum())
+    assert 2 <= finished < 100
+    assert result(start_driver(**job)) == (
+        0,
+        f"done {100 - finished} skipped {finished} count 49500",
+    )
     assert cluster.poll() is None
 
 
 def _at_rest(ledger: Ledger) -> bool:
-    before = (ledger.counts(40) >= 0).sum()
+    before = (ledger.counts(100) >= 0).sum()
     time.sleep(0.5)
-    return bool((ledger.counts(40) >= 0).sum() == before)
+    return bool((ledger.counts(100) >= 0).sum() == before)
 
 
 def test_an_address_where_nothing_listens_is_refused(

@@ -43,12 +43,17 @@ def connect(workers: Workers) -> Iterator[Any]:
     import dask
     from distributed import Client
 
-    settings = {
+    settings: dict[str, Any] = {
         "distributed.scheduler.allowed-failures": DEATHS_FORGIVEN,
         # No heartbeat of the work itself: a worker that computes for minutes is not lost.
         "distributed.scheduler.worker-ttl": None,
         "distributed.admin.tick.limit": "60s",
     }
+    if not workers.slurm_jobs:
+        # Some seconds after a death Dask looks whether the worker is back, and where deaths are
+        # many it may be just starting again: then Dask gives it up for good, until a run has no
+        # worker left and waits for ever. (For SLURM that is how a job is replaced.)
+        settings["distributed.deploy.lost-worker-timeout"] = "1000 days"
     with dask.config.set(settings):
         if workers.scheduler is not None:
             with _running(workers.scheduler) as client:

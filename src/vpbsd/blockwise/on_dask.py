@@ -147,7 +147,7 @@ class _Submission:
 
 
 class _Crew:
-    """The workers as they come and go; missing ones of our own are started again.
+    """The workers as they come and go.
 
     Attributes
     ----------
@@ -180,12 +180,7 @@ class _Crew:
         self.window = max(_WINDOW_PER_LANE * lanes, self._least)
         if known:
             self._seen = now
-        if len(known) >= self._processes:
-            return
-        # Dask starts a worker again only once; if that one dies while it starts, it is gone.
-        cluster: Any = self._client.cluster
-        cluster.scale(self._processes)
-        if now - self._seen > _GONE_SECONDS:
+        elif self._processes and now - self._seen > _GONE_SECONDS:
             raise BlocksFailedError(
                 f"all {self._processes} worker processes died and none has started within "
                 f"{_GONE_SECONDS} s; the likely cause is too little memory: close other programs "

@@ -164,6 +164,8 @@ class OpenVinoRuntime:
                         # Said in words, because OpenVINO takes bf16 by itself where it can.
                         "INFERENCE_PRECISION_HINT": hint,
                         "INFERENCE_NUM_THREADS": self._threads,
+                        # It counts cores from 0 in every process: all workers would share one.
+                        "ENABLE_CPU_PINNING": False,
                         "PERFORMANCE_HINT": "LATENCY",
                         "NUM_STREAMS": 1,
                     },
