@@ -93,9 +93,7 @@ class TeacherRuntime:
             out.quantised.encodings[0].float().cpu().numpy(),
         )
 
-    def predict(
-        self, block: NDArray[np.float32], crop: Box | None = None
-    ) -> NDArray[np.float32]:
+    def predict(self, block: NDArray[np.float32], crop: Box | None = None) -> NDArray[np.float32]:
         """Return vessel probabilities (z, y, x) in ``crop`` of intensities (c, z, y, x)."""
         whole = self.encode(block)[0]
         return whole if crop is None else whole[crop.slices]
