@@ -18,6 +18,7 @@ from vpbsd.machine import (
     choose_precision,
     describe_machine,
     free_bytes,
+    malloc_environment,
     prepare_process,
 )
 
@@ -157,3 +158,13 @@ def test_the_machine_in_words() -> None:
     assert 1 <= found["cores"] <= (os.cpu_count() or 1)
     assert found["memory_bytes"] >= available_memory_bytes() > 2**20
     assert found["cpu"]
+
+
+def test_malloc_settings_for_a_process_yet_to_start() -> None:
+    # The names that glibc reads; one arena, nothing mapped, nothing given back.
+    assert malloc_environment() == {
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": "2147483647",
+        "MALLOC_TOP_PAD_": "134217728",
+        "MALLOC_ARENA_MAX": "1",
+    }

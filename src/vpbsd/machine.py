@@ -30,6 +30,7 @@ __all__ = [
     "cpu_flags",
     "describe_machine",
     "free_bytes",
+    "malloc_environment",
     "prepare_process",
     "usable_cores",
 ]
@@ -47,6 +48,12 @@ _NOTED_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "am
 # Parameters of glibc's mallopt(3): M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD, M_ARENA_MAX. One arena
 # for all threads, or each lane of the block engine would keep (and fault in) memory of its own.
 _MALLOC_SETTINGS = ((-4, 0), (-1, 2**31 - 1), (-2, 128 * 2**20), (-8, 1))
+_MALLOC_NAMES = {
+    -4: "MALLOC_MMAP_MAX_",
+    -1: "MALLOC_TRIM_THRESHOLD_",
+    -2: "MALLOC_TOP_PAD_",
+    -8: "MALLOC_ARENA_MAX",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,15 @@ def prepare_process(threads: int = 0) -> ProcessSetup:
         passive_waiting=os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE",
         malloc_tuned=tuned,
     )
+
+
+def malloc_environment() -> dict[str, str]:
+    """Return the same settings of malloc for a process that is yet to start.
+
+    There they hold from the first thread on; set later, threads that exist keep arenas of their
+    own.
+    """
+    return {_MALLOC_NAMES[parameter]: str(value) for parameter, value in _MALLOC_SETTINGS}
 
 
 def _default_threads() -> int:

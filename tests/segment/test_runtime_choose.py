@@ -52,6 +52,18 @@ def test_the_fastest_wins(timed: Callable[[dict[str, float]], list[RuntimeSpec]]
     )
 
 
+@pytest.mark.parametrize(("openvino", "winner"), [(1.8, "torch"), (1.7, "openvino")])
+def test_openvino_must_be_worth_a_mask_that_depends_on_the_cut(
+    timed: Callable[[dict[str, float]], list[RuntimeSpec]], openvino: float, winner: str
+) -> None:
+    # 2 s against 1.8 s is a gain of 11 %, against 1.7 s one of 18 %; 15 % are asked for.
+    timed({"torch": 2.0, "openvino": openvino})
+    net = Student(StudentConfig(**LEVELS))
+    choice = choose_runtime(net, IMAGE, precision="fp32", threads=1)
+    assert choice.spec.name == winner
+
+
+
 def test_what_cannot_evaluate_the_net_is_left_out(
     timed: Callable[[dict[str, float]], list[RuntimeSpec]], small_net: type
 ) -> None:
@@ -69,7 +81,7 @@ def test_compiling_has_to_pay(
     net = Student(StudentConfig(**LEVELS))
     choice = choose_runtime(net, IMAGE, precision="bf16", device="cuda")
     assert choice.spec.compiled is compiled
-    assert ("does not repay" in choice.sentence) is not compiled
+    assert ("too small to change for" in choice.sentence) is not compiled
 
 
 def test_measured_for_real() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from vpbsd.blockwise.workers import Workers
 from vpbsd.errors import ConfigError, MissingExtraError
+from vpbsd.machine import malloc_environment
 
 __all__ = ["DEATHS_FORGIVEN", "connect"]
 
@@ -187,7 +188,8 @@ def _require_accepted(job_script: str) -> None:
 
 def _environment(threads: int) -> dict[str, str]:
     """Return what must stand in a worker's environment before it imports anything."""
-    wanted = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
+    usual = {"OMP_WAIT_POLICY": "PASSIVE", **malloc_environment()}
+    wanted = {name: os.environ.get(name, value) for name, value in usual.items()}
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         wanted[name] = str(threads) if threads else os.environ.get(name, "1")
     return wanted
