@@ -63,7 +63,6 @@ def test_openvino_must_be_worth_a_mask_that_depends_on_the_cut(
     assert choice.spec.name == winner
 
 
-
 def test_what_cannot_evaluate_the_net_is_left_out(
     timed: Callable[[dict[str, float]], list[RuntimeSpec]], small_net: type
 ) -> None:
