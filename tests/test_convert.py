@@ -295,8 +295,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     s3fs.S3FileSystem.clear_instance_cache()
-    s3fs.S3FileSystem().mkdir("brains")
-    yield "s3://brains"
+    s3fs.S3FileSystem().mkdir("converted")
+    yield "s3://converted"
     for filesystem in s3fs.S3FileSystem._cache.values():
         # s3fs closes its own connections at the end, but not those that it opens for zarr.
         if filesystem.asynchronous:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import zarr
 
-from vpbsd.blockwise import Part
+from vpbsd.blockwise import Part, Workers
 from vpbsd.errors import (
     BlocksFailedError,
     ConfigError,
@@ -495,14 +495,14 @@ def test_memory_is_that_of_a_block_whatever_the_volume(
             Ramp((depth, 128, 128)),
             model,
             tmp_path / f"{depth}.zarr",
-            options(block_voxels=(64, 64, 64)),
+            # With two lanes, how far reading and writing overlap is chance.
+            options(block_voxels=(64, 64, 64), workers=Workers(lanes=1)),
         )
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # The first run pays for what libraries load. The last volume is twice the second: its mask
-    # alone grows from 8 to 17 MB, its probabilities from 33 to 67 MB. How far the lane that reads
-    # and the one that writes overlap is chance, worth 1 MB.
-    assert peaks[2] < peaks[1] + 2_000_000
+    # alone grows from 8 to 17 MB, its probabilities from 33 to 67 MB.
+    assert peaks[2] < peaks[1] + 1_000_000
 
 
 def test_projected_memory_covers_the_measured_peak(unit_scale: IntensityScale) -> None:
