@@ -18,9 +18,9 @@ from vpbsd.machine import (
     choose_precision,
     describe_machine,
     free_bytes,
-    malloc_environment,
     prepare_process,
 )
+from vpbsd.malloc import malloc_environment, tune_malloc
 
 
 def in_fresh_process(code: str, **environment: str) -> Any:
@@ -49,7 +49,7 @@ print(json.dumps([dataclasses.asdict(setup), policy, torch.get_num_threads()]))
 def test_a_fresh_process_waits_passively_and_keeps_its_memory() -> None:
     setup, policy, threads = in_fresh_process(REPORT.replace("THREADS", "1"))
     assert setup["passive_waiting"] is True
-    assert setup["malloc_tuned"] is (sys.platform == "linux" and machine._tune_malloc())
+    assert setup["malloc_tuned"] is (sys.platform == "linux" and tune_malloc())
     assert policy == "PASSIVE"
     assert setup["threads"] == threads == 1
 
@@ -69,8 +69,8 @@ def test_freed_memory_is_used_again_without_page_faults() -> None:
     code = """
 import json, resource
 import numpy as np
-from vpbsd import machine
-if TUNED: machine._tune_malloc()
+from vpbsd.malloc import tune_malloc
+if TUNED: tune_malloc()
 def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 np.ones(2**23)
 before = faults()
@@ -78,7 +78,7 @@ for _ in range(20): np.ones(2**23)
 print(json.dumps(faults() - before))
 """
     environment = {"NUMPY_MADVISE_HUGEPAGE": "0"}
-    if not machine._tune_malloc():
+    if not tune_malloc():
         pytest.skip("the C library is not glibc")
     plain = in_fresh_process(code.replace("TUNED", "False"), **environment)
     tuned = in_fresh_process(code.replace("TUNED", "True"), **environment)

@@ -5,7 +5,6 @@ Nothing is touched at import; torch is imported inside functions.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import platform
@@ -18,6 +17,7 @@ from typing import Any, Literal
 import psutil
 
 from vpbsd.errors import ConfigError
+from vpbsd.malloc import tune_malloc
 
 __all__ = [
     "Device",
@@ -30,7 +30,6 @@ __all__ = [
     "cpu_flags",
     "describe_machine",
     "free_bytes",
-    "malloc_environment",
     "prepare_process",
     "usable_cores",
 ]
@@ -44,16 +43,6 @@ Device = Literal["cpu", "cuda"]
 
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 _NOTED_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-
-# Parameters of glibc's mallopt(3): M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD, M_ARENA_MAX. One arena
-# for all threads, or each lane of the block engine would keep (and fault in) memory of its own.
-_MALLOC_SETTINGS = ((-4, 0), (-1, 2**31 - 1), (-2, 128 * 2**20), (-8, 1))
-_MALLOC_NAMES = {
-    -4: "MALLOC_MMAP_MAX_",
-    -1: "MALLOC_TRIM_THRESHOLD_",
-    -2: "MALLOC_TOP_PAD_",
-    -8: "MALLOC_ARENA_MAX",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +86,7 @@ def prepare_process(threads: int = 0) -> ProcessSetup:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     elif "OMP_WAIT_POLICY" not in os.environ:
         logger.debug("torch is loaded already: OpenMP threads keep spinning while they wait")
-    tuned = _tune_malloc()
+    tuned = tune_malloc()
     count = threads or _default_threads()
 
     import torch
@@ -110,25 +99,9 @@ def prepare_process(threads: int = 0) -> ProcessSetup:
     )
 
 
-def malloc_environment() -> dict[str, str]:
-    """Return the same settings of malloc for a process that is yet to start.
-
-    There they hold from the first thread on; set later, threads that exist keep arenas of their
-    own.
-    """
-    return {_MALLOC_NAMES[parameter]: str(value) for parameter, value in _MALLOC_SETTINGS}
-
-
 def _default_threads() -> int:
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdecimal() and int(asked) > 0 else usable_cores()
-
-
-def _tune_malloc() -> bool:
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    mallopt = ctypes.CDLL(None).mallopt
-    return all(mallopt(parameter, value) == 1 for parameter, value in _MALLOC_SETTINGS)
 
 
 def usable_cores() -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from vpbsd.blockwise.workers import Workers
 from vpbsd.errors import ConfigError, MissingExtraError
-from vpbsd.machine import malloc_environment
+from vpbsd.malloc import malloc_environment
 
 __all__ = ["DEATHS_FORGIVEN", "connect"]
 
