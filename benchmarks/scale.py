@@ -1,7 +1,7 @@
 """What a 10-terabyte brain takes on machines that are not here: on paper, and by simulation.
 
-The costs of a block (seconds of reading, computing and writing, on one core) come from the log of
-a run that was measured, ``OUT.ome.zarr.log.jsonl``. On paper, a cluster is as fast as the
+The costs of a block (seconds on one core) come from the log of a run that was measured,
+``OUT.ome.zarr.log.jsonl``. On paper, a cluster is as fast as the
 slowest of its parts: workers, links, storage, and the process that hands out blocks. The
 simulation plays the run block by block, with costs drawn from the log: workers compute one block
 while they read the next, and whoever reads shares link and storage with everybody who does.
@@ -33,11 +33,13 @@ KEPT_BLOCKS = 400
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One measured block: voxels written, and seconds on one core."""
+    """One measured block: voxels written, and seconds on one core.
+
+    Its neighbours are read and written meanwhile, on the same core, so that is in the seconds.
+    """
 
     voxels: int
     compute_seconds: float
-    io_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,6 @@ class Place:
         Of one worker, in cores of the machine that was measured.
     link_bytes, storage_bytes
         Bytes per second into one node, and out of the storage to all.
-    own_core
-        Whether decoding and writing take time from the worker's computing: they share a core,
-        unless what computes is a GPU.
     """
 
     name: str
@@ -63,17 +62,16 @@ class Place:
     speed: float
     link_bytes: float
     storage_bytes: float
-    own_core: bool = True
 
     def busy_seconds(self, cost: Cost) -> float:
         """Return what a block takes from a worker, its waiting for bytes not counted."""
-        return cost.compute_seconds / self.speed + (cost.io_seconds if self.own_core else 0.0)
+        return cost.compute_seconds / self.speed
 
 
 PLACES = (
     Place("1 workstation, 32 cores, SATA SSD", 32, 1, 1.0, 0.5e9, 0.5e9),
     Place("1 workstation, 32 cores, NVMe", 32, 1, 1.0, 3e9, 3e9),
-    Place("1 GPU of 50 Mvoxel/s (assumed), NVMe", 1, 1, 5.0, 3e9, 3e9, own_core=False),
+    Place("1 GPU of 50 Mvoxel/s (assumed), NVMe", 1, 1, 10.0, 3e9, 3e9),
     Place("64 nodes of 32 cores, 10 Gbit/s, storage 5 GB/s", 2048, 64, 1.0, 1.25e9, 5e9),
     Place("64 nodes of 32 cores, 25 Gbit/s, storage 40 GB/s", 2048, 64, 1.0, 3.1e9, 40e9),
 )
@@ -109,15 +107,14 @@ def read_log(log: Path) -> list[Cost]:
         voxels = 1
         for start, stop in zip(block["start"], block["stop"], strict=True):
             voxels *= stop - start
-        io = block["read_seconds"] + block["write_seconds"]
-        costs.append(Cost(voxels, block["compute_seconds"], io))
+        costs.append(Cost(voxels, block["compute_seconds"]))
     return costs
 
 
 def keep_costs(costs: Sequence[Cost], seed: int) -> None:
     """Keep some of the blocks, so that anyone can play the simulation."""
     some = random.Random(seed).sample(list(costs), min(KEPT_BLOCKS, len(costs)))
-    rows = [[c.voxels, round(c.compute_seconds, 4), round(c.io_seconds, 4)] for c in some]
+    rows = [[c.voxels, round(c.compute_seconds, 4)] for c in some]
     COSTS.write_text(json.dumps({"blocks": rows}) + "\n", encoding="utf-8")
 
 
