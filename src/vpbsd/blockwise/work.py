@@ -26,7 +26,7 @@ from vpbsd.blockwise.ledger import Ledger, read_job, require_same_job, write_job
 from vpbsd.blockwise.lock import BusyError, only_run
 from vpbsd.blockwise.workers import Part
 from vpbsd.errors import ConfigError, OutputError
-from vpbsd.volumes import Location
+from vpbsd.volumes import Location, is_url
 
 __all__ = ["WorkFolder", "fingerprint_digest", "work_path"]
 
@@ -49,7 +49,7 @@ def work_path(out: Location, work: Path | None = None) -> Path:
     if work is not None:
         return work
     name = str(out).rstrip("/")
-    if "://" in name:
+    if is_url(out):
         return Path(f"{name.rsplit('/', 1)[-1]}.work")
     path = Path(name)
     if path.parent.name == "labels" and path.parent.parent.name.endswith(".zarr"):

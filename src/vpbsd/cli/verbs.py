@@ -274,7 +274,9 @@ def _opened(path: str, voxel_size: Sequence[float] | None) -> Volume:
 
 def location(text: str) -> str | Path:
     """Return a URL as it is, and anything else as a path."""
-    return text if "://" in text else Path(text)
+    from vpbsd.volumes import is_url
+
+    return text if is_url(text) else Path(text)
 
 
 def _require_run_folder(folder: Path) -> None:

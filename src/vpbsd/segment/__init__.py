@@ -9,14 +9,14 @@
 
 from __future__ import annotations
 
-from vpbsd.segment.block import Predictor, probability, read_padded
+from vpbsd.segment.block import probability, read_padded
 from vpbsd.segment.channels import SelectedChannels
 from vpbsd.segment.estimate import Estimate, estimate_segmentation, require_memory
 from vpbsd.segment.options import SegmentModel, SegmentOptions, SegmentReport
 from vpbsd.segment.planning import plan_volume, projected_bytes
 from vpbsd.segment.predict import predict_volume
 from vpbsd.segment.prepare import Segmentation, prepare_segmentation, probability_path
-from vpbsd.segment.runtimes import Runtime, RuntimeSpec, TorchRuntime
+from vpbsd.segment.runtimes import Predictor, Runtime, RuntimeSpec, TorchRuntime
 from vpbsd.segment.volume import run_segmentation, segment_volume
 
 __all__ = [

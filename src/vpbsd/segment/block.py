@@ -9,45 +9,18 @@ the cut.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpbsd.blockwise import Block
 from vpbsd.errors import CollapseError, IntensityError
-from vpbsd.geometry import Box, Triplet, as_triplet
+from vpbsd.geometry import Box, as_triplet
+from vpbsd.segment.runtimes import Predictor
 from vpbsd.volumes import IntensityScale, Volume
 
-__all__ = ["Predictor", "probability", "read_padded"]
-
-
-class Predictor(Protocol):
-    """What evaluates a net, as far as a block needs to know; every runtime is one."""
-
-    @property
-    def stride(self) -> Triplet:
-        """Edges of a block must be multiples of this (z, y, x)."""
-        ...
-
-    @property
-    def halo_voxels(self) -> Triplet:
-        """Voxels (z, y, x) beyond a voxel that its result depends on."""
-        ...
-
-    @property
-    def channels(self) -> int:
-        """Number of channels of the input."""
-        ...
-
-    @property
-    def bytes_per_voxel(self) -> float:
-        """Memory that :meth:`predict` needs per voxel of a block, its input included."""
-        ...
-
-    def predict(self, block: NDArray[np.float32], crop: Box | None = None) -> NDArray[np.float32]:
-        """Return probabilities (z, y, x) in ``crop`` of normalised intensities (c, z, y, x)."""
-        ...
+__all__ = ["probability", "read_padded"]
 
 
 def read_padded(volume: Volume, box: Box) -> NDArray[Any]:

@@ -142,17 +142,15 @@ def estimate_segmentation(segmentation: Segmentation) -> Estimate:
     busy = io + reads * compute * (1 - empty_share)
     start = 0.0 if options.workers.in_process else _START_SECONDS
     seconds = start + share * busy / options.workers.processes
-    worker = _program_bytes() + CACHE_BYTES
     block_bytes = projected_bytes(plan, segmentation.volume, segmentation.runtime)
     on_gpu = segmentation.spec.device == "cuda"
-    worker += block_bytes
     return Estimate(
         blocks=len(plan),
         todo=todo,
         overhead=plan.overhead,
         empty_share=empty_share,
         decode_factor=_decode_factor(segmentation),
-        worker_bytes=worker,
+        worker_bytes=_worker_bytes(segmentation),
         total_bytes=total_bytes(segmentation),
         gpu_bytes=block_bytes if on_gpu else 0,
         disk_bytes=int(disk_bytes(plan.shape, with_probability=options.probability)),
@@ -166,12 +164,16 @@ def estimate_segmentation(segmentation: Segmentation) -> Estimate:
 def total_bytes(segmentation: Segmentation) -> int:
     """Return the projected peak of all processes on this machine, in bytes."""
     workers = segmentation.options.workers
-    block = projected_bytes(segmentation.plan, segmentation.volume, segmentation.runtime)
-    worker = _program_bytes() + CACHE_BYTES + block
+    worker = _worker_bytes(segmentation)
     if workers.in_process:
         return worker
     # The process that hands out the blocks holds the program as well.
     return workers.processes * worker + _program_bytes()
+
+
+def _worker_bytes(segmentation: Segmentation) -> int:
+    block = projected_bytes(segmentation.plan, segmentation.volume, segmentation.runtime)
+    return _program_bytes() + CACHE_BYTES + block
 
 
 def require_memory(segmentation: Segmentation) -> None:

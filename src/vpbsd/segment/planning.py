@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from vpbsd.blockwise import Plan, choose_block, plan_blocks, projected_peak_bytes
 from vpbsd.errors import ConfigError, DataError
 from vpbsd.machine import available_memory_bytes
-from vpbsd.segment.block import Predictor
+from vpbsd.segment.runtimes import Predictor
 from vpbsd.volumes import Volume
 
 __all__ = ["MEMORY_BYTES", "plan_volume", "projected_bytes", "require_channels"]

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbsd.blockwise import Block, BlockDone, Function, Workers, run_blocks
-from vpbsd.segment.block import Predictor, probability
+from vpbsd.segment.block import probability
 from vpbsd.segment.planning import plan_volume, require_channels
+from vpbsd.segment.runtimes import Predictor
 from vpbsd.volumes import IntensityScale, Volume, estimate_intensity
 
 __all__ = ["predict_volume"]

@@ -10,7 +10,7 @@ OpenVINO is an extra, and the only one that computes in int8.
 
 from __future__ import annotations
 
-from vpbsd.segment.runtimes.base import NetShape, Runtime, RuntimeSpec, sigmoid
+from vpbsd.segment.runtimes.base import NetShape, Predictor, Runtime, RuntimeSpec, sigmoid
 from vpbsd.segment.runtimes.choose import Candidate, Choice, choose_runtime
 from vpbsd.segment.runtimes.make import make_runtime
 from vpbsd.segment.runtimes.openvino_runtime import OpenVinoRuntime
@@ -23,6 +23,7 @@ __all__ = [
     "Choice",
     "NetShape",
     "OpenVinoRuntime",
+    "Predictor",
     "Runtime",
     "RuntimeSpec",
     "TorchRuntime",

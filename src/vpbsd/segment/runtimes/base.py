@@ -14,23 +14,13 @@ from vpbsd.errors import ConfigError, DataError
 from vpbsd.geometry import Box, Triplet, as_triplet
 from vpbsd.machine import Device, RuntimePrecision
 
-__all__ = ["NetShape", "Runtime", "RuntimeName", "RuntimeSpec", "sigmoid"]
+__all__ = ["NetShape", "Predictor", "Runtime", "RuntimeName", "RuntimeSpec", "sigmoid"]
 
 RuntimeName = Literal["torch", "openvino"]
 
 
-class Runtime(Protocol):
-    """What the segmentation of a block needs to know about a net, and to ask of it."""
-
-    @property
-    def name(self) -> str:
-        """The library: ``torch`` or ``openvino``."""
-        ...
-
-    @property
-    def precision(self) -> str:
-        """``fp32``, ``bf16`` or ``int8``."""
-        ...
+class Predictor(Protocol):
+    """What evaluates a net on one block: a :class:`Runtime`, or the teacher while it labels."""
 
     @property
     def stride(self) -> Triplet:
@@ -49,7 +39,25 @@ class Runtime(Protocol):
 
     @property
     def bytes_per_voxel(self) -> float:
-        """Memory that :meth:`logits` needs per voxel of a block, input and result included."""
+        """Memory that a block needs per voxel, input and result included."""
+        ...
+
+    def predict(self, block: NDArray[np.float32], crop: Box | None = None) -> NDArray[np.float32]:
+        """Return foreground probabilities (z, y, x) in ``crop`` of a block (c, z, y, x)."""
+        ...
+
+
+class Runtime(Predictor, Protocol):
+    """A predictor by a library, in a precision, that also gives logits."""
+
+    @property
+    def name(self) -> str:
+        """The library: ``torch`` or ``openvino``."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """``fp32``, ``bf16`` or ``int8``."""
         ...
 
     def logits(self, block: NDArray[np.float32], crop: Box | None = None) -> NDArray[np.float32]:
@@ -68,10 +76,6 @@ class Runtime(Protocol):
         DataError
             If the number of channels or an edge does not fit the net, or the crop the block.
         """
-        ...
-
-    def predict(self, block: NDArray[np.float32], crop: Box | None = None) -> NDArray[np.float32]:
-        """Return foreground probabilities, the sigmoid of :meth:`logits`."""
         ...
 
 
