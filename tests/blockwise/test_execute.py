@@ -298,6 +298,37 @@ def test_a_run_that_is_told_to_stop_finishes_its_blocks_and_goes_on_later(
     assert sorted(line["block"] for line in _lines(tmp_path / "log.jsonl")) == list(range(100))  # type: ignore[type-var]
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+def test_a_stop_between_two_blocks_loses_sight_of_none(
+    tmp_path: Path, marks: Path, lanes: int
+) -> None:
+    """The signal comes while a finished block is told about, and others are being computed."""
+    ledger, told = Ledger(tmp_path / "ledger"), []
+
+    def stop_after_the_third(block: Block, _: BlockDone) -> None:
+        told.append(block.index)
+        if len(told) == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Stopped) as stopped:
+        run_blocks(
+            PLAN,
+            Trial(marks, seconds=0.02),
+            ledger=ledger,
+            workers=Workers(lanes=lanes),
+            on_done=stop_after_the_third,
+            log=tmp_path / "log.jsonl",
+        )
+    finished = np.flatnonzero(ledger.counts(len(PLAN)) >= 0).tolist()
+    assert 3 <= len(finished) <= 3 + lanes
+    assert str(stopped.value) == (
+        f"stopped with {len(finished)} of {len(PLAN)} blocks finished; the same command goes on "
+        "from there"
+    )
+    assert sorted(told) == finished
+    assert sorted(line["block"] for line in _lines(tmp_path / "log.jsonl")) == finished  # type: ignore[type-var]
+
+
 def test_a_second_sigterm_kills(tmp_path: Path, start_driver: StartDriver) -> None:
     (tmp_path / "marks").mkdir()
     trial = Trial(tmp_path / "marks")

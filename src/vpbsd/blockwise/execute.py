@@ -28,7 +28,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbsd.blockwise.interrupt import Stopped, stop_on_sigterm
+from vpbsd.blockwise.interrupt import Stopped, stop_on_sigterm, stops_allowed, stops_held
 from vpbsd.blockwise.ledger import MISSING, Ledger
 from vpbsd.blockwise.plan import Block, Plan
 from vpbsd.blockwise.task import (
@@ -152,6 +152,7 @@ def run_blocks(
         _executor_of(workers) as execute,
         _Log(log) as lines,
         _in_good_order(run, len(mine)),
+        stops_held(),
         closing(execute(Task(plan, operation, ledger), todo)) as events,
     ):
         for done in _successes(events, plan, run, lines):
@@ -218,7 +219,8 @@ def open_executor(workers: Workers) -> Iterator[Executor]:
             from vpbsd.blockwise.on_dask import run_dask
 
             if client is None:
-                client = stack.enter_context(connect(workers))
+                with stops_allowed():
+                    client = stack.enter_context(connect(workers))
             yield from run_dask(client, task, indices, workers)
 
         yield on_dask
@@ -244,7 +246,9 @@ def run_serial(task: Task, indices: Sequence[int], *, lanes: int = 2, retries: i
                 running[pool.submit(attempt, task, index, retries)] = index
             if not running:
                 return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            with stops_allowed():
+                finished = wait(running, return_when=FIRST_COMPLETED).done
+            for future in finished:
                 yield _outcome(future, running.pop(future), retries)
     except Stopped:
         # What is being computed is finished and told; seconds of work are not thrown away.

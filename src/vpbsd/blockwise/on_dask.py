@@ -23,6 +23,7 @@ from distributed import Client, Future, KilledWorker, Worker, WorkerPlugin, as_c
 from distributed.client import ClosedClientError
 
 from vpbsd.blockwise.clusters import DEATHS_FORGIVEN
+from vpbsd.blockwise.interrupt import stops_allowed
 from vpbsd.blockwise.task import BlockDone, BlockFailed, Event, Events, Task, attempt
 from vpbsd.blockwise.workers import Workers
 from vpbsd.errors import BlocksFailedError, WorkerDiedError
@@ -75,7 +76,8 @@ def run_dask(client: Client, task: Task, indices: Sequence[int], workers: Worker
     plugin = _HoldTask(f"vpbsd-{uuid.uuid4().hex[:12]}", task)
     finished = False
     try:
-        client.register_plugin(plugin)
+        with stops_allowed():
+            client.register_plugin(plugin)
         yield from _Submission(client, plugin.name, workers).events(indices)
         finished = True
     except _LOST as error:
@@ -139,9 +141,10 @@ class _Submission:
         self._completed.add(future)
 
     def _next(self) -> Event:
-        while not self._completed.has_ready():
-            self._crew.look()
-            time.sleep(_POLL_SECONDS)
+        with stops_allowed():
+            while not self._completed.has_ready():
+                self._crew.look()
+                time.sleep(_POLL_SECONDS)
         future = next(self._completed)
         return _event(future, self._under_way.pop(future.key), self._workers)
 
