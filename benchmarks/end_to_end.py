@@ -34,7 +34,6 @@ def measure(arguments: argparse.Namespace) -> Iterator[harness.Row]:
         chosen = subjects.settle(arguments, model, subjects.options(precision="bf16"))
         prepared = subjects.prepare(source, model, subjects.options(**chosen))
         yield from against_one_pass(preset, source, model, prepared, rounds)
-        # Larger, because OpenVINO builds a graph for each kind of block (inside, face, corner).
         larger = subjects.volume(arguments, (2, 2, 4))
         bf16 = subjects.prepare(larger, model, subjects.options(**chosen))
         yield int8_over_bf16(preset, larger, model, bf16, rounds)
@@ -89,6 +88,8 @@ def int8_over_bf16(preset: str, source: Path, model: Any, bf16: Any, rounds: int
         # Missing libraries, or a mask that lost too much: both are said, neither is a speed.
         return harness.Row(name, None, {"reason": str(error)})
     sides = {"bf16": lambda: subjects.run(bf16), "int8": lambda: subjects.run(int8)}
+    # The warm-up builds the graph of each kind of block (inside, face, corner), as a worker does
+    # once; a brain has no more kinds than this volume.
     seconds = harness.interleaved(sides, rounds)
     middle = harness.medians(seconds)
     return harness.Row(

@@ -27,15 +27,17 @@ import numpy as np
 import subjects
 
 OVERLAP = 0.5
+FRANGI_EDGE = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """A net with its window, in voxels."""
+    """A net, its window and the cube that it segments, both by their edge in voxels."""
 
     name: str
     build: Callable[[], Any]
     window: int
+    edge: int
     presets: tuple[subjects.Preset, ...]
 
 
@@ -63,8 +65,8 @@ def swinunetr() -> Any:
 
 
 RIVALS = (
-    Rival("dynunet", dynunet, 128, ("fast", "fine")),
-    Rival("swinunetr", swinunetr, 96, ("fast",)),
+    Rival("dynunet", dynunet, 128, 320, ("fast", "fine")),
+    Rival("swinunetr", swinunetr, 96, 256, ("fast",)),
 )
 
 
@@ -74,17 +76,19 @@ def windows(edge: int, window: int) -> int:
     return (math.ceil(max(0, edge - window) / step) + 1) ** 3
 
 
-def seconds_of_net(rival: Rival, image: np.ndarray, quick: bool) -> tuple[float, dict[str, Any]]:
-    """Time one pass over a cube (z, y, x); in a hurry, one small window times their number."""
+def seconds_of_net(rival: Rival, arguments: argparse.Namespace) -> tuple[float, dict[str, Any]]:
+    """Time one pass over a cube; in a hurry, one small window times their number."""
     import torch
     from monai.inferers import SlidingWindowInferer
 
     torch.manual_seed(0)
     net = rival.build().eval()
     # 64 is the smallest window that both nets take.
+    quick = arguments.quick
     window = 64 if quick else rival.window
-    edge = 2 * window if quick else image.shape[0]
+    edge = 2 * window if quick else rival.edge
     count = windows(edge, window)
+    image = normalised(arguments, window if quick else edge)
     inferer = SlidingWindowInferer((window,) * 3, 1, OVERLAP, mode="gaussian")
     batch = torch.from_numpy(image)[None, None]
     one = batch[..., :window, :window, :window].contiguous()
@@ -110,18 +114,20 @@ def seconds_of_net(rival: Rival, image: np.ndarray, quick: bool) -> tuple[float,
 def measure(arguments: argparse.Namespace) -> Iterator[harness.Row]:
     import torch
 
-    source = subjects.volume(arguments, (2, 2, 4))
+    small = subjects.volume(arguments, (2, 2, 4))
+    large = small if arguments.quick else subjects.volume(arguments, (4, 4, 4))
     models = {preset: subjects.model(arguments, preset) for preset in ("fast", "fine")}
-    scaled = normalised(arguments, 64 if arguments.quick else arguments.edge)
     ours: dict[tuple[str, int], list[float]] = {}
 
     settled = {
-        preset: subjects.settle(arguments, model, subjects.options(threads=arguments.threads))
+        preset: subjects.settle(arguments, model, subjects.options())
         for preset, model in models.items()
     }
 
     def go(preset: subjects.Preset, threads: int) -> None:
-        chosen = subjects.options(threads=threads, **settled[preset])
+        # As many workers of one thread as a rival has threads; what starting them takes counts.
+        chosen = subjects.options(processes=threads, threads=1, **settled[preset])
+        source = large if threads > 1 else small
         run = subjects.segment(source, models[preset], chosen)
         ours.setdefault((preset, threads), []).append(run.voxels / run.seconds)
 
@@ -129,10 +135,8 @@ def measure(arguments: argparse.Namespace) -> Iterator[harness.Row]:
         for preset in models:
             go(preset, arguments.threads)
 
-    measured = []
-    for rival in RIVALS:
-        all_of_ours()
-        measured.append((rival, *seconds_of_net(rival, scaled, arguments.quick)))
+    all_of_ours()
+    measured = [(rival, *seconds_of_net(rival, arguments)) for rival in RIVALS]
     all_of_ours()
     for rival, seconds, details in measured:
         theirs = details["edge_voxels"] ** 3 / seconds
@@ -142,6 +146,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[harness.Row]:
             yield row(f"speed_over_{rival.name}_{preset}", speeds, theirs, told)
     torch.set_num_threads(1)
     harness.confine(1)
+    scaled = normalised(arguments, 64 if arguments.quick else FRANGI_EDGE)
     go("fast", 1)
     seconds = seconds_of_frangi(scaled)
     go("fast", 1)
@@ -176,9 +181,5 @@ def row(name: str, ours: list[float], theirs: float, details: dict[str, Any]) ->
     )
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--edge", type=int, default=256, help="cube that rivals segment, in voxels")
-
-
 if __name__ == "__main__":
-    harness.run(measure, __doc__, threads=2, options=options)
+    harness.run(measure, __doc__, threads=2)

@@ -115,3 +115,20 @@ class Fill:
         for name, writer in self.writers.items():
             writer.write(block.write, mask if name == "mask" else result)
         return int(mask.sum())
+
+
+@dataclass(frozen=True)
+class StartEnvironment:
+    """Copies what stood in the environment of its process when that started."""
+
+    folder: Path
+
+    def read(self, block: Block) -> None:
+        """Nothing."""
+
+    def compute(self, block: Block, data: None) -> None:
+        there = Path("/proc/self/environ").read_text("utf-8").replace("\0", "\n")
+        (self.folder / f"{os.getpid()}.environ").write_text(there, "utf-8")
+
+    def write(self, block: Block, result: None) -> int:
+        return 0

@@ -8,6 +8,7 @@ import logging
 import multiprocessing.spawn
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import dask
 import pytest
-from block_operations import ALWAYS, Trial, line_of_blocks
+from block_operations import ALWAYS, StartEnvironment, Trial, line_of_blocks
 from block_processes import wait_until
 
 from vpbsd.blockwise import Ledger, Workers, on_dask, run_blocks
@@ -207,3 +208,18 @@ def test_a_run_whose_every_block_kills_its_worker_ends_soon(two: Executor, marks
     with pytest.raises(BlocksFailedError, match=r"the first 4 of 1000 blocks failed .*too little "):
         run_blocks(line_of_blocks(1000), trial, workers=two)
     assert len(trial.tried()) <= 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_start_with_our_settings_of_malloc(two: Executor, tmp_path: Path) -> None:
+    """Malloc reads them once, when a process starts; Dask's own would give all memory back."""
+    run_blocks(line_of_blocks(8), StartEnvironment(tmp_path), workers=two)
+    told = [file.read_text("utf-8").splitlines() for file in tmp_path.glob("*.environ")]
+    assert 1 <= len(told) <= 2
+    for lines in told:
+        found = dict(line.partition("=")[::2] for line in lines)
+        assert found["MALLOC_ARENA_MAX"] == "1"
+        assert found["MALLOC_MMAP_MAX_"] == "0"
+        assert found["MALLOC_TRIM_THRESHOLD_"] == "2147483647"
+        assert found["OMP_WAIT_POLICY"] == "PASSIVE"
+        assert found["OMP_NUM_THREADS"] == "1"

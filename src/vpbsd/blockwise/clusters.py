@@ -49,6 +49,8 @@ def connect(workers: Workers) -> Iterator[Any]:
         # No heartbeat of the work itself: a worker that computes for minutes is not lost.
         "distributed.scheduler.worker-ttl": None,
         "distributed.admin.tick.limit": "60s",
+        # malloc reads its settings when a process starts: what a nanny sets later comes too late.
+        "distributed.nanny.pre-spawn-environ": _environment(workers.threads),
     }
     if not workers.slurm_jobs:
         # Some seconds after a death Dask looks whether the worker is back, and where deaths are
@@ -127,7 +129,6 @@ def _local(workers: Workers) -> Any:
         scheduler_kwargs=_ANY_PORT,
         # The plan keeps memory in bounds; Dask's limit counts freed memory that glibc keeps.
         memory_limit=0,
-        env=_environment(workers.threads),
         preload=["vpbsd.blockwise.interrupt"],
         silence_logs=logging.CRITICAL,
     )

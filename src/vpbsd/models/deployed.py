@@ -115,7 +115,7 @@ class DeployedStudent(nn.Module):
             logits[(..., *slab.relative_to(crop).slices)] = part
         return logits
 
-    def peak_bytes_per_voxel(self, itemsize: int) -> float:
+    def peak_bytes_per_voxel(self, itemsize: float) -> float:
         """Return what `forward_inside` holds at its peak beside the image, logits included.
 
         Per voxel of the block, the larger of: the widest level (skips of the finer ones, what
@@ -126,7 +126,7 @@ class DeployedStudent(nn.Module):
         Parameters
         ----------
         itemsize
-            Bytes of a value: 4 in fp32, 2 in bf16.
+            Bytes of a value: 4 in fp32, 2 in bf16; of values of several kinds, the mean.
         """
         cells = accumulate((math.prod(f) for f in self.config.downsampling), operator.mul)
         held = [width / n for width, n in zip(self.config.widths, cells, strict=True)]

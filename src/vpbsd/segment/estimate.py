@@ -133,6 +133,8 @@ def estimate_segmentation(segmentation: Segmentation) -> Estimate:
     """
     plan, options = segmentation.plan, segmentation.options
     todo = segmentation.todo_blocks
+    # Before any block is timed: what that leaves with the process, no block of the run adds again.
+    worker_bytes, all_bytes = _worker_bytes(segmentation), total_bytes(segmentation)
     empty_share = _empty_share(segmentation)
     read, compute, write = _seconds_per_voxel(segmentation)
     voxels = float(np.prod(plan.shape, dtype=float))
@@ -150,8 +152,8 @@ def estimate_segmentation(segmentation: Segmentation) -> Estimate:
         overhead=plan.overhead,
         empty_share=empty_share,
         decode_factor=_decode_factor(segmentation),
-        worker_bytes=_worker_bytes(segmentation),
-        total_bytes=total_bytes(segmentation),
+        worker_bytes=worker_bytes,
+        total_bytes=all_bytes,
         gpu_bytes=block_bytes if on_gpu else 0,
         disk_bytes=int(disk_bytes(plan.shape, with_probability=options.probability)),
         seconds=seconds,

@@ -123,9 +123,14 @@ def _slab(block: NDArray[Any], factor: Triplet) -> Triplet:
 
 def _majority(block: NDArray[Any], window: Triplet) -> NDArray[Any]:
     count = math.prod(window)
-    votes = _fold((block != 0).view(np.uint8), window, np.add, np.min_scalar_type(count))
+    half = (count + 1) // 2
+    zeros_and_ones = block.dtype == np.uint8 and block.max(initial=0) <= 1
+    marked = block if zeros_and_ones else (block != 0).view(np.uint8)
+    votes = _fold(marked, window, np.add, np.min_scalar_type(count))
+    if zeros_and_ones:
+        return (votes >= half).view(np.uint8)
     values = _fold(block, window, np.maximum, block.dtype)
-    majority: NDArray[Any] = np.where(2 * votes.astype(np.int32) >= count, values, 0)
+    majority: NDArray[Any] = np.where(votes >= half, values, 0)
     return majority
 
 

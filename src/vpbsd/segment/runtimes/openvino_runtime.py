@@ -33,6 +33,9 @@ _KEPT_KINDS = 27
 # Memory between tensors that nobody can use; measured peaks stay below.
 _GAPS = 1.4
 
+_VALUE_BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.5}
+"""Of an activation: between two quantised layers a byte, in skips and at both ends two."""
+
 WEIGHTS_KEY = "vpbsd_weights"
 
 
@@ -103,7 +106,7 @@ class OpenVinoRuntime:
         graph and for full resolution, and a copy of the result, all in float32.
         """
         images = 4.0 * self.channels * (3 if self._student.detail is not None else 2)
-        values = self._student.peak_bytes_per_voxel(4 if self.precision == "fp32" else 2)
+        values = self._student.peak_bytes_per_voxel(_VALUE_BYTES[self.precision])
         return _GAPS * (images + values + 4.0)
 
     def logits(self, block: NDArray[np.float32], crop: Box | None = None) -> NDArray[np.float32]:
