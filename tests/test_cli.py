@@ -32,7 +32,7 @@ from vpbsd.errors import CollapseError, ConfigError
 from vpbsd.volumes import open_volume, read_attributes
 
 VERBS = (
-    *("info", "simulate", "pretrain", "finetune", "distill", "train"),
+    *("info", "fetch", "simulate", "pretrain", "finetune", "distill", "train"),
     *("convert", "segment", "evaluate", "doctor", "demo"),
 )
 

@@ -9,6 +9,7 @@ from typing import Any
 from vpbsd import __version__
 from vpbsd.cli import verbs
 from vpbsd.cli.blocks import add_block_options
+from vpbsd.cli.fetch import add_fetch_options, fetch
 from vpbsd.cli.options import HelpWithSettings
 
 __all__ = ["STAGES", "build_parser"]
@@ -32,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"vpbsd {__version__}")
     adders = parser.add_subparsers(metavar="VERB", required=True, title="verbs, in pipeline order")
     _add_info(_verb(adders, "info", verbs.info, "what a volume or a model is"))
+    add_fetch_options(_verb(adders, "fetch", fetch, "public data sets, checked, split by animal"))
     _add_simulate(_verb(adders, "simulate", verbs.simulate, "vessel volumes with exact truth"))
     for name, meaning in STAGES.items():
         stage = adders.add_parser(

@@ -1,4 +1,4 @@
-"""What training sees: splits, patches, augmentation, simulated vessel volumes with exact truth."""
+"""What training sees: public data sets, patches, augmentation, simulated vessels with truth."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@
     estimate_intensity(volume) ──► IntensityScale.apply(block) ──► float32, the nets' input
     OmeZarrWriter.create(path, layout) ──► write(box, array) ──► write_coarse(level, box)
                                        ──► finish()
+    write_ome_tiff(path, array, voxel size) ──► one file, for volumes that fit into memory
 
 Readers, one a file: ``tiff`` and ``planes``, ``nifti``, ``ome_zarr``, ``hdf5``, ``imaris``,
 ``npy``.
@@ -19,6 +20,7 @@ from vpbsd.volumes.intensity import IntensityScale, estimate_intensity
 from vpbsd.volumes.labels import labels_image
 from vpbsd.volumes.layout import OutputLayout
 from vpbsd.volumes.metadata import read_attributes
+from vpbsd.volumes.ome_tiff import write_ome_tiff
 from vpbsd.volumes.open import open_volume
 from vpbsd.volumes.store import Location, exists, is_url
 from vpbsd.volumes.volume import ArrayVolume, Volume
@@ -39,4 +41,5 @@ __all__ = [
     "labels_image",
     "open_volume",
     "read_attributes",
+    "write_ome_tiff",
 ]

@@ -8,13 +8,10 @@ import uuid
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vpbsd.config import SimulateConfig
 from vpbsd.data.simulate.sampler import SimulatedVolume, SimulatedVolumes
 from vpbsd.errors import OutputError
-from vpbsd.geometry import VoxelSize
+from vpbsd.volumes import write_ome_tiff
 
 __all__ = ["write_simulated"]
 
@@ -81,22 +78,12 @@ def _stem(index: int) -> str:
 
 def _write_one(folder: Path, volumes: SimulatedVolumes, index: int) -> None:
     volume, stem = volumes.volume(index), _stem(index)
-    _write_tiff(folder / f"{stem}_image.ome.tif", volume.image, volume.voxel_size_um)
-    _write_tiff(folder / f"{stem}_label.ome.tif", volume.mask, volume.voxel_size_um)
+    write_ome_tiff(folder / f"{stem}_image.ome.tif", volume.image, volume.voxel_size_um)
+    write_ome_tiff(folder / f"{stem}_label.ome.tif", volume.mask, volume.voxel_size_um)
     if volume.network is not None:
         volume.network.save(folder / f"{stem}_network.npz")
     record = json.dumps(_record(volume, volumes, index), indent=2)
     (folder / f"{stem}.json").write_text(record + "\n", encoding="utf-8")
-
-
-def _write_tiff(path: Path, array: NDArray[np.generic], voxel_size_um: VoxelSize) -> None:
-    import tifffile
-
-    metadata: dict[str, object] = {"axes": "ZYX"}
-    for axis, size in zip("ZYX", voxel_size_um.zyx_um, strict=True):
-        metadata[f"PhysicalSize{axis}"] = size
-        metadata[f"PhysicalSize{axis}Unit"] = "µm"
-    tifffile.imwrite(path, array, ome=True, compression="zlib", metadata=metadata)
 
 
 def _record(volume: SimulatedVolume, volumes: SimulatedVolumes, index: int) -> dict[str, object]:
