@@ -98,7 +98,8 @@ class _Submission:
         self._workers = workers
         self._crew = _Crew(client, workers)
         self._under_way: dict[Any, int] = {}
-        self._completed = as_completed(loop=client.loop)
+        # With their results, which else were asked for one by one, at some milliseconds each.
+        self._completed = as_completed(loop=client.loop, with_results=True, raise_errors=False)
 
     def events(self, indices: Sequence[int]) -> Events:
         waiting = iter(indices)
@@ -145,8 +146,8 @@ class _Submission:
             while not self._completed.has_ready():
                 self._crew.look()
                 time.sleep(_POLL_SECONDS)
-        future = next(self._completed)
-        return _event(future, self._under_way.pop(future.key), self._workers)
+        future, result = next(self._completed)
+        return _event(future, result, self._under_way.pop(future.key), self._workers)
 
 
 class _Crew:
@@ -192,13 +193,12 @@ class _Crew:
             )
 
 
-def _event(future: Future[Any], index: int, workers: Workers) -> Event:
-    error = future.exception()  # waits for the block
-    if future.status == "finished":
-        done: BlockDone = future.result()
-        return done
-    if future.status in ("cancelled", "lost") or error is None:
+def _event(future: Future[Any], result: Any, index: int, workers: Workers) -> Event:
+    if isinstance(result, BlockDone):
+        return result
+    if future.status != "error":
         raise _scheduler_gone(workers)
+    _, error, _ = result  # as sys.exc_info() gives it
     if isinstance(error, KilledWorker):
         died = WorkerDiedError(
             f"its worker process was killed {DEATHS_FORGIVEN + 1} times while it was computed; the "

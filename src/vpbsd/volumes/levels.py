@@ -35,19 +35,18 @@ __all__ = [
     "write_shard",
 ]
 
-# zstd packs a mask twice as small as lz4, for a second a gigavoxel. Probabilities pack no better at
-# level 3 than at 1, at a third of the speed. Images, of which every block is read with its halo,
-# take as little room with lz4 (0.848 of the bytes of a simulated brain, against 0.843) and are
-# decoded four times as fast.
+# zstd packs a mask twice as small as lz4, but takes twice as long, and a mask is small: 0.05 to 0.1
+# bytes per voxel where a third is vessel, less elsewhere. Probabilities pack no better at level 3
+# than at 1, at a third of the speed. Images, of which every block is read with its halo, take as
+# little room with lz4 (0.848 of the bytes of a simulated brain, against 0.843) and are decoded four
+# times as fast.
 _CODEC: dict[str, tuple[Any, int]] = {
-    # zstd halves what is a few hundredths of a byte per voxel, and takes twice as long.
     "mask": ("lz4", 5),
     "probability": ("zstd", 1),
     "image": ("lz4", 1),
 }
 _BITSHUFFLE = 2  # as zarr v2 numbers it
-# A shard of a mask in whole, mostly: to read a part of one costs a request for each of its chunks.
-_READ_BYTES = 64 << 20
+_READ_BYTES = 16 << 20
 
 
 def shard_of(layout: OutputLayout, shape: Triplet) -> Triplet:
@@ -177,7 +176,7 @@ def metadata_files(folder: Path) -> list[Path]:
 def coarsen(
     source: Any, shape: Triplet, shard: Box, step: Triplet, kind: VolumeKind
 ) -> NDArray[Any]:
-    """Return a shard of a coarser level, reading at most 64 MiB of the finer one at a time.
+    """Return a shard of a coarser level, reading at most 16 MB of the finer one at a time.
 
     Parameters
     ----------

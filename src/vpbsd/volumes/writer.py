@@ -229,7 +229,7 @@ class OmeZarrWriter:
     def write_coarse(self, level: int, box: Box) -> None:
         """Make whole shards of a coarser level from the one before, which must be there.
 
-        One shard and 64 MiB of the finer level are held in memory at a time.
+        One shard and 16 MB of the finer level are held in memory at a time.
 
         Parameters
         ----------
