@@ -38,7 +38,7 @@ MAP_WEIGHT = 3.0
 """Of the original, for the map of scores; ``distill.distill_weight`` multiplies both."""
 CODE_WEIGHT = 1.0
 """Encodings have unit variance in each dimension, so that this part starts near 1, about the size
-of L_seg; the original's 50 is for features without such a scale."""
+of L_seg; the 50 that is usual with this method is for features without such a scale."""
 
 
 def channel_wise_loss(features: Tensor, teacher: Tensor, temperature: float) -> Tensor:

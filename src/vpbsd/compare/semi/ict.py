@@ -32,7 +32,7 @@ from vpbsd.stages.distill import Guidance
 __all__ = ["ICT", "InterpolationConsistency", "mixed", "partners"]
 
 ALPHA = 0.2
-"""SSL4MIS; the paper tries 0.1 to 1."""
+"""As in SSL4MIS."""
 
 
 def mixed(first: Tensor, second: Tensor, share: Tensor) -> Tensor:

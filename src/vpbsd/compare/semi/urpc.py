@@ -7,12 +7,11 @@ mean over the S scales:
 
     L_{semi} = \frac{1}{S} \sum_s \left( \frac{\sum_v w_s (p_s - \bar p)^2}{\sum_v w_s}
                + \frac{1}{N} \sum_v D_s \right), \qquad w_s = e^{-D_s}, \qquad
-    D_s = p_s \log \frac{p_s}{\bar p} + (1 - p_s) \log \frac{1 - p_s}{1 - \bar p}
+    D_s = \bar p \log \frac{\bar p}{p_s} + (1 - \bar p) \log \frac{1 - \bar p}{1 - p_s}
 
 and L_seg is the mean over all scales. Scales are the student's own output and a 1x1x1 convolution
-on the decoder features of each level, which is thrown away after training. D is the paper's;
-its code takes the divergence the other way round. The feature noise and dropout that the code puts
-before the lower scales are left out.
+on the decoder features of each level, which is thrown away after training; formulas as in the
+authors' code (SSL4MIS). The noise and dropout that it puts before the lower scales are left out.
 """
 
 from __future__ import annotations
@@ -44,8 +43,8 @@ def pyramid_consistency_loss(logits: Sequence[Tensor]) -> Tensor:
     scales = torch.stack([one.float() for one in logits])
     p = scales.sigmoid()
     mean = p.mean(0).clamp(_LEAST, 1 - _LEAST)
-    divergence = p * (logsigmoid(scales) - mean.log())
-    divergence = divergence + (1 - p) * (logsigmoid(-scales) - (1 - mean).log())
+    divergence = mean * (mean.log() - logsigmoid(scales))
+    divergence = divergence + (1 - mean) * ((1 - mean).log() - logsigmoid(-scales))
     weight = torch.exp(-divergence)
     voxels = tuple(range(1, scales.ndim))
     squares = (weight * (p - mean).square()).sum(voxels) / weight.sum(voxels)
