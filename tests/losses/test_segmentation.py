@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vpbsd.losses.segmentation import segmentation_loss
+from vpbsd.losses.segmentation import segmentation_loss, soft_dice_loss
 
 LN2 = 0.6931472
 
@@ -79,3 +79,12 @@ def test_half_precision_logits_are_summed_in_float32() -> None:
     target = torch.zeros(1, 1, 16, 64, 64)
     # Dice = 16 / (65536 / 2 + 16)
     assert float(segmentation_loss(logits, target)) == pytest.approx(1 - 16 / 32784 + LN2)
+
+
+def test_soft_dice_alone() -> None:
+    # As above without the cross-entropy: 1 - 18 / 20, and 1 - 18 / 19.5 with weights.
+    logits, target = volume(0, 0, 0, 0), volume(1, 1, 0, 0)
+    assert float(soft_dice_loss(logits, target)) == pytest.approx(0.1)
+    found = soft_dice_loss(logits, target, volume(2, 0, 1, 0))
+    assert float(found) == pytest.approx(1 - 18 / 19.5)
+    assert float(soft_dice_loss(volume(-99, 99), volume(0, 1))) == pytest.approx(0, abs=1e-6)

@@ -10,6 +10,7 @@ from torch import nn
 
 from vpbsd.config import CodebookConfig, TeacherConfig
 from vpbsd.models import Teacher
+from vpbsd.models.layers import ConvGroupNorm
 from vpbsd.models.teacher import WindowAttention
 
 SMALL = {"widths": (8, 16, 16, 16), "heads": 2, "attention_blocks": 1, "window_tokens": 4}
@@ -148,3 +149,58 @@ def test_training_goes_through_every_parameter() -> None:
 def test_untrained_teacher_predicts_few_vessels() -> None:
     assert isinstance(teacher().segment.out, nn.Conv3d)
     assert teacher().segment.out.bias.tolist() == pytest.approx([-2.1972246])
+
+
+# ------------------------------------------------------------------------- purely convolutional
+
+
+def test_without_attention_no_transformer_is_left() -> None:
+    net = teacher(attention_blocks=0)
+    kinds = {type(m) for m in net.level3.modules()}
+    assert WindowAttention not in kinds
+    assert not {nn.Linear, nn.LayerNorm} & {type(m) for m in net.modules()}
+    out = net(torch.randn(2, 1, 16, 16, 16), "segment")
+    assert out.image.shape == (2, 1, 16, 16, 16)
+
+
+def test_without_attention_the_default_teacher_has_about_as_many_parameters() -> None:
+    with_attention, without = (
+        sum(p.numel() for p in Teacher(config, CodebookConfig()).parameters())
+        for config in (TeacherConfig(), TeacherConfig(attention_blocks=0))
+    )
+    assert with_attention == 2_919_314
+    assert without == pytest.approx(with_attention, rel=0.05)
+
+
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_without_attention_the_coarsest_level_sees_one_cell_further(blocks: int) -> None:
+    net = teacher(attention_blocks=blocks, window_tokens=6)
+    for module in net.level3:
+        if isinstance(module, ConvGroupNorm):
+            # It measures the whole patch, which is not what is asked here.
+            module.norm = nn.Identity()
+    fine = torch.randn(1, 16, 12, 2, 2, requires_grad=True)
+    coarse = net.level3(fine)
+    assert coarse.shape == (1, 16, 6, 1, 1)
+    coarse[0, :, 0].sum().backward()
+    assert fine.grad is not None
+    seen = fine.grad[0].abs().sum((0, 2, 3)) > 0
+    # Two fine cells a coarse one: its own and its neighbour's, or the whole window.
+    assert seen.sum().item() == (4 if blocks == 0 else 12)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "reason"),
+    [(0, "last must be a multiple of 8"), (1, r"heads 2 must divide")],
+)
+def test_widths_must_suit_the_blocks(blocks: int, reason: str) -> None:
+    widths = (8, 8, 8, 11)
+    with pytest.raises(ValueError, match=reason):
+        TeacherConfig(widths=widths, heads=2, attention_blocks=blocks)
+    # Heads mean nothing without attention.
+    assert TeacherConfig(widths=(8, 8, 8, 16), heads=5, attention_blocks=0).heads == 5
+
+
+def test_fewer_than_no_blocks_are_refused() -> None:
+    with pytest.raises(ValueError, match="greater than or equal to 0"):
+        TeacherConfig(attention_blocks=-1)

@@ -217,3 +217,23 @@ def test_tensors_that_share_memory_are_written_each(tmp_path: Path) -> None:
     tensors, _ = read_tensors(path, "training")
     assert tensors["a"].tolist() == [[0, 1, 2], [3, 4, 5]]
     assert tensors["b"].tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+def test_a_teacher_without_attention_is_another_net(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    codebook = CodebookConfig(size=8, dimension=4)
+    plain = TEACHER.model_copy(update={"attention_blocks": 0})
+    nets = {"attention": Teacher(TEACHER, codebook), "convolution": Teacher(plain, codebook)}
+    for name, net in nets.items():
+        save_model(tmp_path / f"{name}.safetensors", net, threshold=0.5, metadata={})
+        loaded = load_model(tmp_path / f"{name}.safetensors", "teacher").net
+        assert loaded.config == net.config
+        for key, value in net.state_dict().items():
+            assert torch.equal(value, loaded.state_dict()[key])
+
+    def other_net(header: dict[str, Any]) -> dict[str, Any]:
+        return {**header, "net": {**header["net"], "attention_blocks": 0}}
+
+    rewritten(tmp_path / "attention.safetensors", header=other_net)
+    with pytest.raises(CheckpointError, match="does not fit the net"):
+        load_model(tmp_path / "attention.safetensors", "teacher")
