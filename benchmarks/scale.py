@@ -26,7 +26,7 @@ MARKS = ("<!-- table: begin -->", "<!-- table: end -->")
 BRAIN_BYTES = 10e12
 BYTES_PER_VOXEL = 2
 # What a block costs the process that hands out blocks (benchmarks/engine.py: `engine overhead`).
-DRIVER_SECONDS = 2e-3
+DRIVER_SECONDS = 3e-3
 BLOCKS_A_WORKER = 24
 KEPT_BLOCKS = 400
 
