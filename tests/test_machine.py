@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -168,3 +169,32 @@ def test_malloc_settings_for_a_process_yet_to_start() -> None:
         "MALLOC_TOP_PAD_": "134217728",
         "MALLOC_ARENA_MAX": "1",
     }
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
+def test_free_memory_between_what_is_held_goes_back_to_the_system() -> None:
+    # In a process of its own: the settings hold for all that follows.
+    script = """
+import numpy as np
+from vpbsd.machine import resident_bytes
+from vpbsd.malloc import give_back, tune_malloc
+
+tune_malloc()
+held = []
+for _ in range(8):
+    large = np.ones(32 << 20, np.uint8)
+    held.append((large, np.ones(1 << 20, np.uint8)))
+full = resident_bytes()
+kept = [small for _, small in held]
+del large, held
+freed = resident_bytes()
+given_back = give_back()
+print(full - freed, freed - resident_bytes(), given_back, sum(int(k.sum()) for k in kept))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    at_once, later, given_back, held = done.stdout.split()
+    assert int(at_once) < 16 << 20  # malloc keeps all of it ...
+    assert int(later) > 240 << 20  # ... until it is asked
+    assert (given_back, held) == ("True", str(8 << 20))

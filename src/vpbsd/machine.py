@@ -31,6 +31,7 @@ __all__ = [
     "describe_machine",
     "free_bytes",
     "prepare_process",
+    "resident_bytes",
     "usable_cores",
 ]
 
@@ -198,6 +199,11 @@ def free_bytes(path: Path) -> int:
 def available_memory_bytes() -> int:
     """Memory in bytes that can be taken without swapping."""
     return int(psutil.virtual_memory().available)
+
+
+def resident_bytes() -> int:
+    """Memory in bytes that this process holds now."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def describe_machine() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import platform
 
-__all__ = ["malloc_environment", "tune_malloc"]
+__all__ = ["give_back", "malloc_environment", "tune_malloc"]
 
 # Names in the environment, parameters of mallopt(3) and values: nothing is mapped, nothing is
 # given back, some memory is always held ready. One arena for all threads, or each lane of the
@@ -24,6 +24,18 @@ def tune_malloc() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return all(mallopt(parameter, value) == 1 for _, parameter, value in _SETTINGS)
+
+
+def give_back() -> bool:
+    """Return what is free to the system, wherever in the heap; whether there was glibc to do so.
+
+    Blocks of several shapes leave gaps that others do not fit into, which adds up over hundreds of
+    them. What is given back costs time when it is needed again, so not after every block.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    ctypes.CDLL(None).malloc_trim(0)
+    return True
 
 
 def malloc_environment() -> dict[str, str]:

@@ -17,13 +17,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from vpbsd.blockwise import Block, Plan
 from vpbsd.errors import ConfigError
 from vpbsd.geometry import Box, as_triplet
-from vpbsd.machine import available_memory_bytes, free_bytes
+from vpbsd.machine import available_memory_bytes, free_bytes, resident_bytes
 from vpbsd.segment.planning import projected_bytes
 from vpbsd.segment.prepare import CACHE_BYTES, Segmentation, disk_bytes
 from vpbsd.segment.tissue import signal_cells
@@ -190,7 +189,7 @@ def require_memory(segmentation: Segmentation) -> None:
     if workers.scheduler is not None or workers.slurm_jobs:
         return
     # What this process holds already is no longer free.
-    needed = total_bytes(segmentation) - _resident_bytes()
+    needed = total_bytes(segmentation) - resident_bytes()
     free = available_memory_bytes()
     if needed > free:
         fewer = "fewer workers (--workers), " if workers.processes > 1 else ""
@@ -202,12 +201,8 @@ def require_memory(segmentation: Segmentation) -> None:
         )
 
 
-def _resident_bytes() -> int:
-    return int(psutil.Process().memory_info().rss)
-
-
 def _program_bytes() -> int:
-    return _resident_bytes() + _PROGRAM_SLACK_BYTES
+    return resident_bytes() + _PROGRAM_SLACK_BYTES
 
 
 def _seconds_per_voxel(segmentation: Segmentation) -> tuple[float, float, float]:

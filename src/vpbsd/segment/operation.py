@@ -12,13 +12,20 @@ from torch import nn
 
 from vpbsd.blockwise import Block, Writers
 from vpbsd.errors import CollapseError
-from vpbsd.machine import prepare_process
+from vpbsd.machine import prepare_process, resident_bytes
+from vpbsd.malloc import give_back
 from vpbsd.segment.block import read_padded
 from vpbsd.segment.runtimes import Runtime, RuntimeSpec, make_runtime, sigmoid
 from vpbsd.segment.tissue import empty_voxels
 from vpbsd.volumes import IntensityScale, Volume
 
 __all__ = ["SegmentBlock", "Segmented"]
+
+# What goes to a worker; the rest is its own.
+_SENT = (
+    *("volume", "scale", "net", "spec", "threshold", "skip_empty", "writers"),
+    "kept_bytes",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,9 @@ class SegmentBlock:
         Do not compute blocks without tissue, and leave their mask 0.
     writers
         ``mask``, and ``probability`` if that is wanted.
+    kept_bytes
+        Memory that may stay with the process from block to block; above, what is free is given
+        back to the system. 0 = without limit.
     """
 
     volume: Volume
@@ -56,7 +66,9 @@ class SegmentBlock:
     threshold: float
     skip_empty: bool
     writers: Writers
+    kept_bytes: int = 0
     _runtime: Runtime | None = field(default=None, repr=False)
+    _bytes_before: int = field(default=0, repr=False)
 
     @property
     def runtime(self) -> Runtime:
@@ -69,6 +81,8 @@ class SegmentBlock:
 
     def read(self, block: Block) -> NDArray[Any]:
         """Return the stored intensities (c, z, y, x) of the read box."""
+        if not self._bytes_before:
+            self._bytes_before = resident_bytes()
         return read_padded(self.volume, block.read)
 
     def compute(self, block: Block, data: NDArray[Any]) -> Segmented:
@@ -106,24 +120,17 @@ class SegmentBlock:
             self.writers["probability"].write(block.write, result.probability)
         count = int(np.count_nonzero(result.mask))
         self.writers["mask"].write(block.write, result.mask)
+        if self.kept_bytes and resident_bytes() > self._bytes_before + self.kept_bytes:
+            give_back()
         return count
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return (
-            self.volume,
-            self.scale,
-            self.net,
-            self.spec,
-            self.threshold,
-            self.skip_empty,
-            self.writers,
-        )
+        return tuple(getattr(self, name) for name in _SENT)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        names = ("volume", "scale", "net", "spec", "threshold", "skip_empty", "writers")
-        for name, value in zip(names, state, strict=True):
+        for name, value in zip(_SENT, state, strict=True):
             setattr(self, name, value)
-        self._runtime = None
+        self._runtime, self._bytes_before = None, 0
 
 
 def _logit(probability: float) -> float:

@@ -100,6 +100,7 @@ class Segmentation:
             threshold=self.threshold,
             skip_empty=self.options.skip_empty,
             writers=writers,
+            kept_bytes=CACHE_BYTES + projected_bytes(self.plan, self.volume, self.runtime),
             # Stays behind when the operation is sent to a worker, which makes its own.
             _runtime=self.runtime,
         )
