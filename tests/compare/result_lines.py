@@ -32,8 +32,8 @@ def values(
         "surface_dice_1_voxel": 0.7,
         "surface_dice_2_voxels": 0.9,
         "hd95_um": 12.0,
-        "betti_0_error": 3,
-        "betti_1_error": 8,
+        "betti_0_error_per_block": 3.0,
+        "betti_1_error_per_block": 8.0,
         "note": None,
     }
     line = {

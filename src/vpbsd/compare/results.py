@@ -46,7 +46,8 @@ class ResultLine:
     seed
         None for a method that draws no random numbers.
     scores
-        By name, at least ``dice`` and ``cldice``; None where a distance is infinite.
+        By name, at least ``dice`` and ``cldice``; None where a distance (``..._um``) is infinite,
+        or another score was not taken.
     blocks
         ``edge_voxels`` [z, y, x], and a list with one number for each sub-block for each of
         :data:`COUNTS`: enough to compute Dice and clDice of any set of sub-blocks.

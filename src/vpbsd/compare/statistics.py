@@ -10,19 +10,20 @@ above them where there are several, are drawn again with replacement (Efron 1979
 and Hinkley, *Bootstrap Methods and their Application*, 1997, section 3.8), the same for both
 methods, so that what is hard for both cancels::
 
-    D* = D(volumes*, sub-blocks*) + t_{S-1} · sd(d_s) / √S
+    D* = D(volumes*, sub-blocks*) + t_ν · SE
 
-The second term is the spread between seeds. Drawing three seeds again with replacement makes ten
-different sets, and an interval that claims 95 % then holds in 80 % of cases where the spread
-between seeds is what matters (by simulation); Student's t holds for any number from two on. The
-interval is from percentiles of D*, p is twice the smaller share of D* on either side of 0.
+The second term is chance in training, from the spread between seeds (`vpbsd.compare.seeds`).
+Drawing three seeds again with replacement makes ten different sets, and an interval that claims
+95 % then holds in 80 % of cases where that spread is what matters (by simulation); Student's t
+holds for any number from two on. The interval is from percentiles of D*, p is twice the smaller
+share of D* on either side of 0.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from vpbsd.compare.pooled import POOLED, PooledScore, pooled_scores
+from vpbsd.compare.seeds import SeedPrior, seed_error
 from vpbsd.errors import ConfigError, DataError
 
 __all__ = [
@@ -40,8 +42,6 @@ __all__ = [
     "corrected",
     "holm",
     "paired_difference",
-    "points",
-    "sentence",
     "spread",
 ]
 
@@ -62,8 +62,8 @@ class Bootstrap:
     seed
         Of the random numbers; the same seed draws the same sub-blocks for every pair of methods.
     seeds
-        What stands for the spread between seeds of training: ``student_t`` as above, or
-        ``resampled``, drawn again as sub-blocks are.
+        What stands for chance in training: ``student_t`` as above, or ``resampled``, the same
+        seeds drawn again for both methods as sub-blocks are.
 
     Raises
     ------
@@ -168,7 +168,10 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def paired_difference(
-    first: Counts, second: Counts, settings: Bootstrap | None = None
+    first: Counts,
+    second: Counts,
+    settings: Bootstrap | None = None,
+    priors: Mapping[PooledScore, SeedPrior] | None = None,
 ) -> dict[PooledScore, Difference]:
     """Return how far the first method is above the second, in Dice and in clDice.
 
@@ -180,6 +183,8 @@ def paired_difference(
         has one, and is compared with each seed of the other.
     settings
         By default 10,000 resamples and 95 %.
+    priors
+        What other methods on the same data set tell of the spread between seeds.
 
     Raises
     ------
@@ -192,11 +197,13 @@ def paired_difference(
     observed = np.mean(
         [pooled_scores(a.sum(1)) - pooled_scores(b.sum(1)) for a, b in pairs], axis=0
     )
-    drawn = _drawn(pairs, layout, settings) + _seed_term(observed, settings)
+    drawn = _drawn(pairs, layout, settings)
     tail = 100 * (1 - settings.level) / 2
     found: dict[PooledScore, Difference] = {}
     for column, score in enumerate(POOLED):
-        values = drawn[:, column]
+        by_seed = (_by_seed(first)[:, column], _by_seed(second)[:, column])
+        prior = None if priors is None else priors.get(score)
+        values = drawn[:, column] + _seed_term(by_seed, prior, settings)
         low, high = np.percentile(values, [tail, 100 - tail])
         p = _two_sided_p(values)
         found[score] = Difference(
@@ -236,45 +243,6 @@ def corrected(differences: Sequence[Difference]) -> list[Difference]:
         replace(d, p_corrected=p, comparisons=len(differences))
         for d, p in zip(differences, adjusted, strict=True)
     ]
-
-
-def sentence(difference: Difference, first: str, second: str) -> str:
-    """Say in words what a difference tells, and what it does not.
-
-    Parameters
-    ----------
-    difference
-        `first` minus `second`.
-    first, second
-        Names of the two methods.
-    """
-    score = {"dice": "Dice", "cldice": "clDice"}[difference.score]
-    interval = (
-        f"{100 * difference.level:g} % interval {points(difference.low)} to "
-        f"{points(difference.high)}"
-    )
-    many = difference.comparisons
-    correction = f"after correction for {many} comparisons" if many > 1 else "in one comparison"
-    if len(difference.per_seed) == 1:
-        correction += "; one seed, so that chance in training is not in the interval"
-    if difference.significant:
-        size = points(abs(difference.value))
-        side = "above" if difference.value > 0 else "below"
-        return (
-            f"{first} is {size} points of {score} {side} {second} ({interval}), significant "
-            f"{correction}."
-        )
-    return (
-        f"No difference in {score} between {first} and {second} can be told: "
-        f"{points(difference.value, signed=True)} points ({interval}), "
-        f"p = {difference.p_corrected:.2g} {correction}."
-    )
-
-
-def points(share: float, *, signed: bool = False) -> str:
-    """Return a share in points of a hundred, with one decimal and a true minus sign."""
-    text = f"{100 * share:+.1f}" if signed else f"{100 * share:.1f}"
-    return text.replace("-0.0", "0.0").replace("+0.0", "0.0").replace("-", "−")
 
 
 def _paired(first: Counts, second: Counts) -> list[Pair]:
@@ -358,15 +326,27 @@ def _resamples(
     return slots
 
 
-def _seed_term(observed: NDArray[np.float64], settings: Bootstrap) -> NDArray[np.float64]:
-    """Return t · sd / √S (resamples, 2) of differences (S, 2); 0 for a single seed."""
-    seeds = observed.shape[0]
-    if seeds < 2 or settings.seeds == "resampled":
-        return np.zeros((settings.resamples, 2))
+def _by_seed(counts: Counts) -> NDArray[np.float64]:
+    """Return the scores (seeds, 2) of a method, the mean over volumes."""
+    return np.asarray(np.mean([pooled_scores(volume.sum(axis=1)) for volume in counts], axis=0))
+
+
+def _seed_term(
+    by_seed: tuple[NDArray[np.float64], NDArray[np.float64]],
+    prior: SeedPrior | None,
+    settings: Bootstrap,
+) -> NDArray[np.float64]:
+    """Return t · SE (resamples,) of two methods' scores by seed; 0 where both have one alone."""
+    found = (
+        None
+        if settings.seeds == "resampled"
+        else seed_error(by_seed[0].tolist(), by_seed[1].tolist(), prior)
+    )
+    if found is None:
+        return np.zeros(settings.resamples)
     # Quantiles at even steps, shuffled: random ones would leave the heavy tails to chance.
     places = np.random.default_rng((settings.seed, 2)).permutation(settings.resamples) + 0.5
-    t = stdtrit(seeds - 1, places / settings.resamples)
-    return np.asarray(t[:, None] * observed.std(axis=0, ddof=1) / math.sqrt(seeds))
+    return np.asarray(found.error * stdtrit(found.degrees, places / settings.resamples))
 
 
 def _two_sided_p(drawn: NDArray[np.float64]) -> float:
