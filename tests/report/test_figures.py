@@ -9,7 +9,7 @@ import pytest
 from vpbsd.errors import DataError, OutputError
 from vpbsd.geometry import VoxelSize
 from vpbsd.report import comparison_map, overview_figure, training_curves
-from vpbsd.report.figures import _slabs, scale_bar_um
+from vpbsd.report.panels import scale_bar_um, slabs
 
 SIZE = VoxelSize(5.0, 2.0, 2.0)
 
@@ -82,7 +82,7 @@ def test_overview_shows_each_kind_of_voxel(tmp_path: Path) -> None:
     ],
 )
 def test_planes_that_are_shown(planes: int, z_um: float, expected: tuple[slice, slice]) -> None:
-    assert _slabs(planes, VoxelSize(z_um, 1.0, 1.0)) == expected
+    assert slabs(planes, VoxelSize(z_um, 1.0, 1.0)) == expected
 
 
 def test_a_constant_image_and_no_prediction_still_make_a_figure(tmp_path: Path) -> None:
