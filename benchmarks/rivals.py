@@ -82,6 +82,8 @@ def seconds_of_net(rival: Rival, arguments: argparse.Namespace) -> tuple[float, 
     from monai.inferers import SlidingWindowInferer
 
     torch.manual_seed(0)
+    # Preparing our one-thread workers has set this process to one as well.
+    torch.set_num_threads(arguments.threads)
     net = rival.build().eval()
     # 64 is the smallest window that both nets take.
     quick = arguments.quick
