@@ -143,8 +143,7 @@ def run_blocks(
     Stopped
         On SIGTERM; blocks that were being computed in this process are finished first.
     """
-    start = time.monotonic()
-    counts = _counts(plan, ledger)
+    start, counts = time.monotonic(), _counts(plan, ledger)
     mine = range(len(plan)) if part is None else part.of(len(plan))
     todo = [i for i in mine if counts[i] == MISSING]
     run = Run(skipped=len(mine) - len(todo))
