@@ -418,7 +418,7 @@ def test_evaluate_gives_the_scores_worked_out_by_hand(
     assert scores["recall"] == pytest.approx(0.75)
     assert cli.main([*words, "--voxel-size", "4", "2", "1"]) == 0
     shown = capsys.readouterr()
-    assert "dice                   0.6000" in shown.out
+    assert "dice                           0.6000\n" in shown.out
     assert shown.err == "voxel size z 4, y 2, x 1 µm (as given)\n"
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from itertools import pairwise
 
@@ -13,13 +14,19 @@ from scipy.ndimage import gaussian_filter
 from vpbsd.errors import ConfigError, DataError
 from vpbsd.geometry import VoxelSize
 from vpbsd.metrics import (
+    Scores,
     ThresholdCurve,
     ThresholdScore,
     best_threshold,
+    betti_errors,
+    calibre_scores,
+    centreline_match_voxels,
     cldice,
     overlap,
     probability_mask,
     score,
+    surface_dice_voxels,
+    surface_distances,
     sweep_threshold,
     validation_score,
 )
@@ -55,15 +62,34 @@ def test_every_score_of_a_line_found_half() -> None:
     assert got.assd_um == pytest.approx(2 * (40 + 15) / 20)
     assert got.hd95_um == pytest.approx(2 * 9.55)  # 0.55 between the 9th and 10th of ten values
     assert got.foreground_prediction == got.foreground_truth == pytest.approx(10 / 300)
+    # The 5 voxels found have all of the line within 2 voxels but x = 0, 1 and 2.
+    assert got.centreline_precision_2_voxels == 0.5
+    assert got.centreline_recall_2_voxels == pytest.approx(7 / 10)
+    # The nearest background is 2 µm away along y, 5 along z.
+    assert (got.capillary_precision, got.capillary_recall) == (0.5, 0.5)
+    assert (got.large_vessel_precision, got.large_vessel_recall) == (None, None)
+    # Two pieces where one is; the volume is smaller than a sub-block.
+    assert (got.betti_0_error, got.betti_1_error, got.betti_2_error) == (1, 0, 0)
+    assert (got.euler_error, got.euler_error_per_block) == (1, 1.0)
+    assert (got.betti_0_error_per_block, got.betti_1_error_per_block) == (1.0, 0.0)
+    assert got.betti_2_error_per_block == 0.0
     assert got.note is None
+
+
+def test_the_radius_of_capillaries_can_be_chosen() -> None:
+    got = score(_line(0, 5), _line(0, 10), SIZE, capillary_radius_um=2.0)
+    assert (got.capillary_precision, got.capillary_recall) == (None, None)
+    assert (got.large_vessel_precision, got.large_vessel_recall) == (1.0, 0.5)
+    with pytest.raises(ConfigError, match="radius of capillaries"):
+        score(_line(0, 5), _line(0, 10), SIZE, capillary_radius_um=0)
 
 
 def test_perfect() -> None:
     truth = _probability_and_truth(0)[1]
-    got = score(truth, truth, SIZE).to_dict()
-    assert [v for k, v in got.items() if k.endswith("_um")] == [0.0, 0.0]
-    ones = [v for k, v in got.items() if not k.endswith("_um") and not k.startswith("foreg")]
-    assert ones == [1.0] * 8 + [None]
+    got = _by_kind(score(truth, truth, SIZE))
+    assert got["distance"] == [0.0] * 2
+    assert got["error"] == [0] * 8
+    assert got["share"] == [1.0] * 14
 
 
 @pytest.mark.parametrize(
@@ -77,22 +103,56 @@ def test_perfect() -> None:
 def test_empty_masks_follow_one_convention(
     prediction: np.ndarray, truth: np.ndarray, share: float, distance: float | None, note: str
 ) -> None:
-    got = json.loads(json.dumps(score(prediction, truth, SIZE).to_dict(), allow_nan=False))
-    assert note in got.pop("note")
-    assert got.pop("foreground_prediction") == prediction.mean()
-    assert got.pop("foreground_truth") == truth.mean()
-    assert [got.pop("hd95_um"), got.pop("assd_um")] == [distance, distance]
-    assert set(got.values()) == {share}
-    assert len(got) == 8
+    found = score(prediction, truth, SIZE)
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False)) == found.to_dict()
+    assert note in str(found.note)
+    assert found.foreground_prediction == prediction.mean()
+    assert found.foreground_truth == truth.mean()
+    got = _by_kind(found)
+    assert got["distance"] == [distance, distance]
+    assert got["share"] == [share] * 14
+    # One piece is missing or too many, unless both are empty.
+    missing = 0 if share else 1
+    assert got["error"] == [missing, 0, 0, missing, missing, 0, 0, missing]
 
 
 @given(arrays(bool, (3, 4, 5)), arrays(bool, (3, 4, 5)))
 def test_scores_stay_in_range(p: np.ndarray, t: np.ndarray) -> None:
-    for name, value in score(p, t, SIZE).to_dict().items():
-        if name.endswith("_um"):
-            assert value is None or value >= 0
-        elif name != "note":
-            assert 0 <= value <= 1
+    got = _by_kind(score(p, t, SIZE))
+    assert all(value is None or 0 <= value <= 1 for value in got["share"])
+    assert all(value is None or value >= 0 for value in got["distance"])
+    assert all(value is not None and value >= 0 for value in got["error"])
+    assert [len(got[kind]) for kind in ("share", "distance", "error")] == [14, 2, 8]
+
+
+@given(arrays(bool, (5, 6, 7)), arrays(bool, (5, 6, 7)))
+def test_the_lot_is_what_each_says_alone(p: np.ndarray, t: np.ndarray) -> None:
+    got, distances = score(p, t, SIZE), surface_distances(p, t, SIZE)
+    assert (got.dice, got.cldice) == (overlap(p, t).dice, cldice(p, t).cldice)
+    near = centreline_match_voxels(p, t, 2)
+    assert got.centreline_precision_2_voxels == near.precision
+    assert got.centreline_recall_2_voxels == near.recall
+    calibre = dataclasses.asdict(calibre_scores(p, t, SIZE))
+    assert {name: getattr(got, name) for name in calibre} == calibre
+    assert got.surface_dice_1_voxel == surface_dice_voxels(p, t, 1)
+    assert got.surface_dice_2_voxels == surface_dice_voxels(p, t, 2)
+    assert (got.hd95_um is None) == (distances.hausdorff() is None)
+    assert got.hd95_um == pytest.approx(distances.hausdorff())
+    assert got.assd_um == pytest.approx(distances.mean())
+    betti = betti_errors(p, t)
+    assert (got.betti_0_error, got.betti_1_error) == (betti.betti_0, betti.betti_1)
+    assert (got.betti_2_error, got.euler_error) == (betti.betti_2, betti.euler)
+
+
+def _by_kind(scores: Scores) -> dict[str, list[float | None]]:
+    """Sort the scores into shares (1 is perfect), distances and errors (0 is perfect)."""
+    kinds: dict[str, list[float | None]] = {"share": [], "distance": [], "error": []}
+    for name, value in scores.to_dict().items():
+        if name.startswith("foreground") or name == "note":
+            continue
+        kind = "distance" if name.endswith("_um") else "error" if "error" in name else "share"
+        kinds[kind].append(value)  # type: ignore[arg-type]
+    return kinds
 
 
 def test_validation_score_is_the_mean_over_volumes() -> None:

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from vpbsd.blockwise import Part, Workers
     from vpbsd.convert import ConvertOptions
     from vpbsd.geometry import Triplet
+    from vpbsd.metrics.evaluate import EvaluateOptions
     from vpbsd.segment import SegmentOptions, SegmentReport
 
 __all__ = [
     "add_block_options",
     "convert_options",
     "default_workers",
+    "evaluate_options",
     "report_lines",
     "segment_options",
 ]
@@ -68,11 +70,6 @@ def segment_options(options: argparse.Namespace, shape: Triplet) -> SegmentOptio
     from vpbsd.segment import SegmentOptions
     from vpbsd.segment.planning import MEMORY_BYTES
 
-    memory = MEMORY_BYTES
-    if options.memory is not None:
-        if not 0 < options.memory < math.inf:
-            raise ConfigError(f"--memory is a positive number of GiB, got {options.memory:g}")
-        memory = math.ceil(options.memory * 2**30)
     return SegmentOptions(
         threshold=options.threshold,
         probability=options.probability,
@@ -80,7 +77,7 @@ def segment_options(options: argparse.Namespace, shape: Triplet) -> SegmentOptio
         channels=options.channels and tuple(options.channels),
         skip_empty=not options.no_skip,
         block_voxels=options.block_voxels and as_triplet(options.block_voxels),
-        memory_bytes=memory,
+        memory_bytes=_memory_bytes(options) or MEMORY_BYTES,
         precision=options.precision,
         runtime=options.runtime,
         device=options.device,
@@ -121,6 +118,29 @@ def convert_options(options: argparse.Namespace) -> ConvertOptions:
     )
 
 
+def evaluate_options(options: argparse.Namespace) -> EvaluateOptions:
+    """Return what ``vpbsd evaluate`` was told.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is out of range.
+    """
+    from vpbsd.metrics.evaluate import EvaluateOptions
+
+    radius, memory = options.capillary_radius, _memory_bytes(options)
+    if options.workers is not None and options.workers < 1:
+        raise ConfigError(f"--workers is a number of processes, at least 1, got {options.workers}")
+    default = EvaluateOptions()
+    return EvaluateOptions(
+        capillary_radius_um=default.capillary_radius_um if radius is None else radius,
+        workers=options.workers,
+        memory_bytes=default.memory_bytes if memory is None else memory,
+        work=options.work,
+        progress=not options.quiet,
+    )
+
+
 def report_lines(report: SegmentReport) -> Iterator[tuple[str, str]]:
     """Yield names and values to show when a segmentation is done."""
     if report.missing_blocks:
@@ -144,6 +164,15 @@ def report_lines(report: SegmentReport) -> Iterator[tuple[str, str]]:
             f"{report.voxels_per_second / 1e6:.2f} Mvoxel/s in {report.precision} with "
             f"{report.runtime}",
         )
+
+
+def _memory_bytes(options: argparse.Namespace) -> int | None:
+    gib: float | None = options.memory
+    if gib is None:
+        return None
+    if not 0 < gib < math.inf:
+        raise ConfigError(f"--memory is a positive number of GiB, got {gib:g}")
+    return math.ceil(gib * 2**30)
 
 
 def _part(options: argparse.Namespace) -> Part | None:

@@ -148,7 +148,26 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("mask", type=Path, help="what to score; voxels above 0 are vessel")
     parser.add_argument("truth", type=Path, help="of the same shape; voxels above 0 are vessel")
     _add_voxel_size(parser)
+    parser.add_argument(
+        "--capillary-radius", type=float, metavar="UM",
+        help="vessels of a smaller radius in µm are scored as capillaries (default: 5)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--probability", type=Path, metavar="VOLUME", help="also the calibration of these"
+    )
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+    parser.add_argument(
+        "--workers", type=int, metavar="N",
+        help="score block by block with N local processes (default: at once if memory will do)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--memory", type=float, metavar="GIB", help="for each process, block by block (default: 4)"
+    )
+    parser.add_argument(
+        "--work", type=Path, metavar="FOLDER",
+        help="score block by block and keep what is needed to go on when stopped",
+    )  # fmt: skip
+    _add_quiet(parser)
 
 
 def _add_voxel_size(parser: argparse.ArgumentParser, more: str = "overrides the file's") -> None:

@@ -218,17 +218,24 @@ def _convert(volume: Volume, out: str | Path, options: ConvertOptions, *, quiet:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Score a mask against the truth."""
-    from vpbsd.metrics.evaluate import evaluate
+    from vpbsd.cli.blocks import evaluate_options
+    from vpbsd.cli.progress import log_to
+    from vpbsd.cli.scores import score_lines
+    from vpbsd.metrics.evaluate import calibrate, evaluate
 
-    scores, size = evaluate(options.mask, options.truth, options.voxel_size)
+    chosen = evaluate_options(options)
+    with log_to(_stderr(), quiet=options.quiet):
+        scores, size = evaluate(options.mask, options.truth, options.voxel_size, chosen)
+        of_probability = options.probability and calibrate(options.probability, options.truth)
     if options.json:
-        sys.stdout.write(json.dumps({**scores.to_dict(), "voxel_size_um": size.zyx_um}) + "\n")
+        found: dict[str, object] = {**scores.to_dict(), "voxel_size_um": size.zyx_um}
+        if of_probability:
+            found["calibration"] = of_probability.to_dict()
+        sys.stdout.write(json.dumps(found) + "\n")
         return 0
-    _echo_voxel_size(_stderr(), size, given=bool(options.voxel_size))
-    named = {k: v for k, v in scores.to_dict().items() if k != "note"}
-    _tell((k, "infinite" if v is None else f"{v:.4f}") for k, v in named.items())
-    if scores.note:
-        _tell([("note", scores.note)])
+    if not options.quiet:
+        _echo_voxel_size(_stderr(), size, given=bool(options.voxel_size))
+    _tell(score_lines(scores, of_probability), width=30)
     return 0
 
 
@@ -302,7 +309,7 @@ def _echo_voxel_size(console: Console, size: VoxelSize, *, given: bool) -> None:
     console.print(f"voxel size {size} ({source})", highlight=False, soft_wrap=True)
 
 
-def _tell(lines: Iterable[tuple[str, str]]) -> None:
+def _tell(lines: Iterable[tuple[str, str]], width: int = 22) -> None:
     """Write names and values to stdout, one a line."""
     for name, value in lines:
-        sys.stdout.write(f"{name:<22} {value}\n")
+        sys.stdout.write(f"{name:<{width}} {value}\n")
