@@ -6,6 +6,8 @@ a thin stack, is mirrored up to one, and pays for it.
 
 from __future__ import annotations
 
+from torch import nn
+
 from vpbsd.compare.nets.extra import monai_nets
 from vpbsd.compare.nets.windowed import Windowed
 from vpbsd.config import RunConfig
@@ -25,6 +27,9 @@ def unetr(config: RunConfig) -> Windowed:
     """
     window = [-(-n // _UNETR_TOKEN) * _UNETR_TOKEN for n in config.distill.patch_voxels]
     net = monai_nets().UNETR(config.student.channels, 1, window)
+    for block in net.vit.blocks:
+        # MONAI builds it for cross-attention, of which there is none.
+        block.norm_cross_attn = nn.Identity()
     return Windowed.of(net, config, as_triplet(_UNETR_TOKEN), bytes_per_voxel=3200)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
+from typing import cast
+
+from torch import Tensor, nn
 
 from vpbsd.compare.nets.extra import monai_nets
 from vpbsd.compare.nets.pyramid import multiple_of, pyramid
@@ -31,7 +33,7 @@ def vnet(config: RunConfig) -> Windowed:
             f"V-Net repeats the image to {_FIRST_WIDTH} channels, which {channels} "
             "(student.channels) do not divide: leave vnet out of this comparison"
         )
-    net = monai_nets().VNet(3, channels, 1)
+    net = monai_nets().VNet(3, channels, 2)
     factors = pyramid(config, len(_LEVELS))
     for width, factor in zip(_LEVELS, factors, strict=True):
         down, up = net.get_submodule(f"down_tr{width}"), net.get_submodule(f"up_tr{width}")
@@ -42,4 +44,19 @@ def vnet(config: RunConfig) -> Windowed:
         )
         old = up.up_conv
         up.up_conv = nn.ConvTranspose3d(old.in_channels, old.out_channels, factor, stride=factor)
-    return Windowed.of(net, config, multiple_of(factors), bytes_per_voxel=1250)
+    return Windowed.of(_Logit(net), config, multiple_of(factors), bytes_per_voxel=1250)
+
+
+class _Logit(nn.Module):
+    """Two classes as one logit: their softmax is the sigmoid of their difference.
+
+    V-Net's last activation is bounded from below, so that one class alone could hardly say no.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        background, vessel = self.net(x).split(1, dim=1)
+        return cast(Tensor, vessel - background)
