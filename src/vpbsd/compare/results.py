@@ -202,8 +202,8 @@ def read_results(sources: Path | str | Iterable[Path | str]) -> list[ResultLine]
     Parameters
     ----------
     sources
-        A file, a folder, or several of them. A file in a folder that holds the flat lines of
-        ``benchmarks/few_shot.py`` is left out with a warning; named itself, it is refused.
+        A file, a folder, or several of them. A file in a folder that holds the older flat lines
+        of the few-shot benchmark is left out with a warning; named itself, it is refused.
 
     Returns
     -------
@@ -292,11 +292,11 @@ def _parsed(raw: str) -> ResultLine:
     return ResultLine.from_dict(values)
 
 
-# What benchmarks/few_shot.py writes: no counts of sub-blocks, so that no interval can be drawn.
+# Of the first few-shot benchmark: no counts of sub-blocks, so that no interval can be drawn.
 _FLAT = (
-    "holds the flat lines of benchmarks/few_shot.py (recipe, method, seed, volume and scores side "
-    "by side), which lack the counts per sub-block that intervals need: print its table with "
-    "benchmarks/few_shot.py --table-only, or run the comparison"
+    "holds the older flat lines of the few-shot benchmark (recipe, method, seed, volume and scores "
+    "side by side), which lack the counts per sub-block that intervals need: run the comparison "
+    "again (vpbsd compare)"
 )
 
 

@@ -1,0 +1,109 @@
+"""Pictures of a comparison that need more than result lines: masks, or a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from vpbsd.compare.patterns import PatternOptions, collect_patterns
+from vpbsd.config import load_config
+from vpbsd.data.collection import TrainingVolume
+from vpbsd.errors import DataError
+from vpbsd.geometry import Box
+from vpbsd.metrics import cldice
+from vpbsd.metrics.evaluate import read_mask
+from vpbsd.models import Teacher, load_model
+from vpbsd.report.patterns import CodeRow, patterns_figure
+from vpbsd.report.side_by_side import side_by_side_figure
+from vpbsd.stages import Run
+from vpbsd.stages.label import TeacherRuntime
+from vpbsd.volumes import open_volume
+
+__all__ = ["write_patterns", "write_side_by_side"]
+
+
+def write_side_by_side(volume: TrainingVolume, masks: Mapping[str, Path], path: Path) -> None:
+    """Draw a volume, its truth and the masks that methods left on disk, side by side.
+
+    Parameters
+    ----------
+    volume
+        With its label and voxel size.
+    masks
+        Name of each method and its mask, in any format that is read; the title of a panel has its
+        clDice on this volume.
+    path
+        Where to write; the suffix decides the format.
+
+    Raises
+    ------
+    DataError
+        If the volume has no label, or a mask is not of its shape.
+    OutputError
+        If the figure cannot be written.
+    """
+    if volume.label is None:
+        raise DataError(f"{volume.name} has no label, so that no mask can be held against it")
+    whole = Box.whole(volume.shape)
+    truth = volume.truth(whole)
+    found = {}
+    for name, file in masks.items():
+        with open_volume(file) as opened:
+            mask = read_mask(opened)
+        if mask.shape != truth.shape:
+            raise DataError(
+                f"'{file}' has shape {mask.shape} (z, y, x), {volume.name} has {truth.shape}: "
+                "give the mask of this volume"
+            )
+        found[f"{name}\nclDice {cldice(mask, truth).cldice:.3f}"] = mask
+    size = volume.image.require_voxel_size()
+    side_by_side_figure(volume.intensities(whole)[0], truth, found, size, path)
+
+
+def write_patterns(
+    run: Path,
+    path: Path,
+    volumes: Sequence[TrainingVolume] = (),
+    options: PatternOptions | None = None,
+) -> None:
+    """Draw what the most used vessel patterns of a run's teacher look like.
+
+    Parameters
+    ----------
+    run
+        Folder of a run with a fine-tuned teacher.
+    path
+        Where to write; the suffix decides the format.
+    volumes
+        Where patterns are looked for; by default all images that the run learns from.
+    options
+        How many codes and patches.
+
+    Raises
+    ------
+    CheckpointError
+        If the run has no teacher.
+    ConfigError
+        If its teacher has no codebook.
+    CollapseError
+        If the teacher finds no vessel.
+    OutputError
+        If the figure cannot be written.
+    """
+    teacher = load_model(run, "teacher")
+    settings = Run(load_config(run / "config.yaml"), run)
+    chosen = tuple(volumes) or settings.collection.images
+    runtime = TeacherRuntime(cast(Teacher, teacher.net), settings.precision, settings.device)
+    found = collect_patterns(teacher, chosen, runtime, options)
+    rows = [
+        CodeRow(
+            code=int(code),
+            vessel_share=float(found.vessel_share[i]),
+            cell_share=float(found.cell_share[i]),
+            patches=found.patches[i],
+            cells=found.cells[i],
+        )
+        for i, code in enumerate(found.codes)
+    ]
+    patterns_figure(rows, found.cell_voxels, path)
