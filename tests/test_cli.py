@@ -33,7 +33,7 @@ from vpbsd.volumes import open_volume, read_attributes
 
 VERBS = (
     *("info", "simulate", "pretrain", "finetune", "distill", "train"),
-    *("convert", "segment", "evaluate", "doctor", "demo"),
+    *("convert", "segment", "evaluate", "compare", "doctor", "demo"),
 )
 
 RECIPE = """

@@ -16,7 +16,7 @@ from typing import Any
 
 from vpbsd.errors import OutputError
 
-__all__ = ["library_versions", "provenance", "write_json_atomic"]
+__all__ = ["library_versions", "provenance", "write_json_atomic", "write_text_atomic"]
 
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-image", "zarr", "tifffile", "h5py", "nibabel")
 
@@ -82,7 +82,19 @@ def write_json_atomic(path: Path, content: Any) -> None:
     OutputError
         If the file cannot be written: a full disk, no permission, a missing folder.
     """
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text_atomic(
+        path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    )
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write ``text`` in UTF-8 so that ``path`` holds the old or the new text, never a part.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written: a full disk, no permission, a missing folder.
+    """
     try:
         _replace(path, text)
     except OSError as error:

@@ -6,15 +6,14 @@ on, so that no way of setting a threshold on that response can do better.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.filters import sato
 
-from vpbsd.errors import ConfigError, DataError, IntensityError
+from vpbsd.compare.filters import finite_volume, require_contrast, sato_response
+from vpbsd.errors import ConfigError
 from vpbsd.metrics import ThresholdCurve, ThresholdScore, best_index
 
 __all__ = [
@@ -22,11 +21,7 @@ __all__ = [
     "OracleResult",
     "classical_oracles",
     "oracle_threshold",
-    "sato_response",
 ]
-
-SIGMAS_3D_VOXELS = (1.0, 2.0, 3.0)
-SIGMAS_PER_PLANE_VOXELS = (1.0, 2.0, 4.0)
 
 # Foreground shares between which thresholds are tried: vessels fill 1 to 45 % of the tissue.
 _LEAST_SHARE, _MOST_SHARE = 0.002, 0.6
@@ -81,7 +76,7 @@ def classical_oracles(
     ConfigError
         If there are fewer than 2 thresholds.
     """
-    values = _finite_volume(image).astype(np.float32)
+    values = finite_volume(image).astype(np.float32)
     log = np.log1p(values - min(0.0, float(values.min(initial=0.0))))
 
     def oracle(response: NDArray[Any]) -> OracleResult:
@@ -92,45 +87,6 @@ def classical_oracles(
         sato=oracle(sato_response(values, per_plane=per_plane)),
         sato_of_log=oracle(sato_response(log, per_plane=per_plane)),
     )
-
-
-def sato_response(
-    image: NDArray[Any], *, per_plane: bool = False, sigmas_voxels: Sequence[float] | None = None
-) -> NDArray[np.float32]:
-    """Filter an image for bright tubes at several widths.
-
-    Sato et al. (1998), as in scikit-image: the largest response over the widths, each from
-    the eigenvalues of the Hessian at that scale.
-
-    Parameters
-    ----------
-    image
-        (z, y, x).
-    per_plane
-        Filter each (y, x) plane by itself: for planes so thick that vessels do not continue
-        smoothly from one to the next.
-    sigmas_voxels
-        Widths in voxels; by default 1, 2, 3, or 1, 2, 4 per plane.
-
-    Returns
-    -------
-    ndarray
-        (z, y, x), 0 where nothing is tube-like; linear in the intensity.
-
-    Raises
-    ------
-    DataError
-        If the image is not (z, y, x), or its values are not finite.
-    """
-    values = _finite_volume(image).astype(np.float32)
-    default = SIGMAS_PER_PLANE_VOXELS if per_plane else SIGMAS_3D_VOXELS
-    sigmas = tuple(sigmas_voxels) if sigmas_voxels is not None else default
-    if not per_plane:
-        return np.asarray(sato(values, sigmas=sigmas, black_ridges=False), dtype=np.float32)
-    response = np.empty_like(values)
-    for z, plane in enumerate(values):
-        response[z] = sato(plane, sigmas=sigmas, black_ridges=False)
-    return response
 
 
 def oracle_threshold(
@@ -159,12 +115,8 @@ def oracle_threshold(
     """
     if n_thresholds < 2:
         raise ConfigError(f"an oracle needs at least 2 thresholds, got {n_thresholds}")
-    values = _finite_volume(response)
-    if not values.size or values.min() == values.max():
-        raise IntensityError(
-            "the volume to threshold is constant, so that no threshold can part vessels from "
-            "background: the image is probably empty or was cut outside the tissue"
-        )
+    values = finite_volume(response)
+    require_contrast(values)
     shares = np.geomspace(_LEAST_SHARE, _MOST_SHARE, n_thresholds)
     levels = np.unique(np.quantile(values, 1 - shares))
     curve = ThresholdCurve(values, truth, [float(level) for level in levels])
@@ -176,18 +128,3 @@ def oracle_threshold(
         best_for_dice=at(best_index([curve], "dice")),
         best_for_mean=at(best_index([curve], "mean")),
     )
-
-
-def _finite_volume(values: NDArray[Any]) -> NDArray[Any]:
-    volume = np.asarray(values)
-    if volume.ndim != 3:
-        raise DataError(
-            f"classical filters and thresholds need one (z, y, x) volume, got shape "
-            f"{volume.shape}: pick one channel"
-        )
-    if not np.isfinite(volume).all():
-        raise IntensityError(
-            f"{int((~np.isfinite(volume)).sum())} of {volume.size} voxels are NaN or infinite: "
-            "repair what made the image, or replace them"
-        )
-    return volume

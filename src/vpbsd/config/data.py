@@ -40,25 +40,35 @@ class DataConfig(Section):
     """Further volumes without labels; labelled images count as unlabelled data too."""
     validation: tuple[VolumeConfig, ...] = ()
     """Labelled volumes that choose the best step and the threshold."""
+    test: tuple[VolumeConfig, ...] = ()
+    """Labelled volumes that choose nothing: a comparison scores methods on them; training never
+    opens them."""
 
     @model_validator(mode="after")
     def _roles_do_not_leak(self) -> Self:
-        for role in ("labelled", "validation"):
+        for role in ("labelled", "validation", "test"):
             for volume in getattr(self, role):
                 if volume.label is None:
                     raise ValueError(f"data.{role}: {volume.image} needs a label file")
-        seen = {v.image for v in (*self.labelled, *self.unlabelled)}
-        for volume in self.validation:
-            if volume.image in seen:
-                raise ValueError(
-                    f"{volume.image} is used for training and for validation; scores on it would "
-                    "mean nothing: remove it from one of the two"
-                )
-        labels = {v.label for v in self.labelled}
-        for volume in self.validation:
-            if volume.label in labels:
-                raise ValueError(f"label {volume.label} serves both training and validation")
+        training = (*self.labelled, *self.unlabelled)
+        _refuse_shared(training, self.validation, "training", "validation")
+        _refuse_shared(training, self.test, "training", "test")
+        _refuse_shared(self.validation, self.test, "validation", "test")
         return self
+
+
+def _refuse_shared(
+    first: tuple[VolumeConfig, ...], second: tuple[VolumeConfig, ...], role: str, other: str
+) -> None:
+    images, labels = {v.image for v in first}, {v.label for v in first} - {None}
+    for volume in second:
+        if volume.image in images:
+            raise ValueError(
+                f"{volume.image} is used for {role} and for {other}; scores on it would mean "
+                "nothing: remove it from one of the two"
+            )
+        if volume.label in labels:
+            raise ValueError(f"label {volume.label} serves both {role} and {other}")
 
 
 class SimulateConfig(Section):

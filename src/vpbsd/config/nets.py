@@ -22,7 +22,9 @@ class TeacherConfig(Section):
     """Features at full resolution and after each of the three downsamplings; multiples of 8."""
     downsampling: tuple[Shape, Shape, Shape] = ((2, 2, 2), (2, 2, 2), (2, 2, 2))
     """(z, y, x) factors between levels; codes lie on the grid after the second."""
-    attention_blocks: int = Field(default=2, ge=1)
+    attention_blocks: int = Field(default=2, ge=0)
+    """0 makes the teacher purely convolutional, with about the parameters of the default
+    (ablation); ``heads`` and ``window_tokens`` then mean nothing."""
     heads: int = Field(default=6, ge=1)
     window_tokens: int = Field(default=8, ge=1)
     """Edge of the attention window on the coarsest grid, in tokens."""
@@ -31,7 +33,12 @@ class TeacherConfig(Section):
     def _widths_can_be_divided(self) -> Self:
         if any(width % 8 for width in self.widths[:3]):
             raise ValueError(f"teacher.widths {self.widths}: first three must be multiples of 8")
-        if self.widths[-1] % self.heads:
+        if self.attention_blocks == 0 and self.widths[-1] % 8:
+            raise ValueError(
+                f"teacher.widths {self.widths}: without attention blocks the last must be a "
+                "multiple of 8 too, as group normalisation needs it"
+            )
+        if self.attention_blocks > 0 and self.widths[-1] % self.heads:
             raise ValueError(f"teacher.heads {self.heads} must divide the last width {self.widths}")
         return self
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-__all__ = ["segmentation_loss"]
+__all__ = ["segmentation_loss", "soft_dice_loss"]
 
 _SMOOTH_VOXELS = 16.0
 
@@ -34,9 +34,16 @@ def segmentation_loss(logits: Tensor, target: Tensor, weight: Tensor | None = No
     """
     logits, target = logits.float(), target.float()
     w = torch.ones_like(target) if weight is None else weight.float()
+    bce = binary_cross_entropy_with_logits(logits, target, weight=w, reduction="sum")
+    return soft_dice_loss(logits, target, w) + bce / w.sum().clamp(min=1.0)
+
+
+def soft_dice_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return the first part of L_seg, a scalar; parameters as of :func:`segmentation_loss`."""
+    logits, target = logits.float(), target.float()
+    w = torch.ones_like(target) if weight is None else weight.float()
     p = torch.sigmoid(logits)
     voxels = (1, 2, 3, 4)
     overlap = 2 * (w * p * target).sum(voxels) + _SMOOTH_VOXELS
     dice = overlap / ((w * p).sum(voxels) + (w * target).sum(voxels) + _SMOOTH_VOXELS)
-    bce = binary_cross_entropy_with_logits(logits, target, weight=w, reduction="sum")
-    return (1 - dice).mean() + bce / w.sum().clamp(min=1.0)
+    return (1 - dice).mean()

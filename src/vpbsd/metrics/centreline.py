@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from skimage.morphology import skeletonize
 
 from vpbsd.metrics.masks import Mask, as_mask, mask_pair, occupied_box, pieces
+from vpbsd.metrics.matches import Matches, harmonic_mean
 
-__all__ = ["CentrelineDice", "centreline", "cldice", "harmonic_mean", "share_inside"]
+__all__ = ["CentrelineDice", "centreline", "cldice", "lines_inside", "share_inside"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +103,20 @@ def cldice(prediction: NDArray[Any], truth: NDArray[Any]) -> CentrelineDice:
         If the arrays are not masks of one shape.
     """
     predicted, true = mask_pair(prediction, truth)
-    if not predicted.any() and not true.any():
-        return CentrelineDice(1.0, 1.0)
-    return CentrelineDice(
-        topology_precision=share_inside(centreline(predicted), true),
-        topology_sensitivity=share_inside(centreline(true), predicted),
+    found = lines_inside(centreline(predicted), centreline(true), predicted, true)
+    return CentrelineDice(found.precision, found.recall)
+
+
+def lines_inside(line_predicted: Mask, line_true: Mask, predicted: Mask, true: Mask) -> Matches:
+    """Count the voxels of each centreline, and those that lie inside the other mask.
+
+    All four are (z, y, x) of one shape: whole volumes, or a block of them.
+    """
+    return Matches(
+        predicted=int(np.count_nonzero(line_predicted)),
+        predicted_matched=int(np.count_nonzero(line_predicted & true)),
+        true=int(np.count_nonzero(line_true)),
+        true_matched=int(np.count_nonzero(line_true & predicted)),
     )
 
 
@@ -114,8 +124,3 @@ def share_inside(line: Mask, region: Mask) -> float:
     """Return the share of the voxels of ``line`` that lie in ``region``; 0 for an empty line."""
     length = int(np.count_nonzero(line))
     return int(np.count_nonzero(line & region)) / length if length else 0.0
-
-
-def harmonic_mean(a: float, b: float) -> float:
-    """Return ``2ab / (a + b)`` of two shares, 0 when both are 0."""
-    return 2 * a * b / (a + b) if a + b > 0 else 0.0

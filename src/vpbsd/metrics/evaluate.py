@@ -1,31 +1,70 @@
-"""A mask on disk against the truth on disk."""
+"""A mask on disk against the truth on disk: in memory where it fits, else block by block."""
 
 from __future__ import annotations
 
-import json
+import logging
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from vpbsd.blockwise import Workers
+from vpbsd.blockwise.progress import voxel_progress
 from vpbsd.errors import DataError
-from vpbsd.geometry import Box, VoxelSize
-from vpbsd.machine import available_memory_bytes
-from vpbsd.metrics import Scores, score
-from vpbsd.volumes import Volume, open_volume, read_attributes
+from vpbsd.geometry import VoxelSize, tile
+from vpbsd.machine import available_memory_bytes, usable_cores
+from vpbsd.metrics.by_block import BYTES_PER_VOXEL, BlockwiseOptions, score_by_block
+from vpbsd.metrics.calibration import Calibration, calibration
+from vpbsd.metrics.calibre import CAPILLARY_RADIUS_UM
+from vpbsd.metrics.files import common_voxel_size, read_mask, read_mask_box, require_one_shape
+from vpbsd.metrics.scores import Scores, score
+from vpbsd.volumes import CachedVolume, Volume, open_volume
 
-__all__ = ["evaluate", "read_mask"]
+__all__ = ["EvaluateOptions", "calibrate", "evaluate", "read_mask"]
 
-_BYTES_PER_VOXEL = 16
-"""Peak of scoring two masks: 12 measured where a fifth of the volume is vessel, and some room."""
+logger = logging.getLogger(__name__)
+
+_TILE_VOXELS = 256
+_CACHE_BYTES = 256 * 2**20
+_DEFAULT = BlockwiseOptions()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateOptions:
+    """Choices of one evaluation.
+
+    Attributes
+    ----------
+    capillary_radius_um
+        Vessels of a smaller radius are capillaries.
+    workers
+        Score block by block with so many local processes, even where memory would do; by default
+        in memory if it does, else with one process a core, as far as their memory is there.
+    memory_bytes, work
+        See `BlockwiseOptions`.
+    progress
+        Show a bar on stderr while blocks are scored.
+    """
+
+    capillary_radius_um: float = CAPILLARY_RADIUS_UM
+    workers: int | None = None
+    memory_bytes: int = _DEFAULT.memory_bytes
+    work: Path | None = None
+    progress: bool = False
 
 
 def evaluate(
-    mask: Path, truth: Path, voxel_size_um: Sequence[float] | None = None
+    mask: Path,
+    truth: Path,
+    voxel_size_um: Sequence[float] | None = None,
+    options: EvaluateOptions | None = None,
 ) -> tuple[Scores, VoxelSize]:
     """Score the mask in one file against the truth in another.
+
+    Volumes that do not fit into memory are scored block by block, and the log says so; which
+    scores that leaves out is told in ``Scores.note``.
 
     Parameters
     ----------
@@ -33,6 +72,8 @@ def evaluate(
         In any format that is read, one channel, of one shape; voxels above 0 are vessel.
     voxel_size_um
         (z, y, x); by default what the files state.
+    options
+        Defaults if not given.
 
     Returns
     -------
@@ -42,77 +83,88 @@ def evaluate(
     Raises
     ------
     DataError
-        If a file is not a mask, the two do not belong together, no voxel size is known, or they
-        do not fit into memory.
+        If a file is not a mask, the two do not belong together, or no voxel size is known.
+    ConfigError
+        If an option is out of range, or memory will not do even block by block.
+    OutputError
+        If the work folder cannot be used.
+    BlocksFailedError
+        If blocks failed for other reasons.
     """
+    options = options or EvaluateOptions()
     given = None if voxel_size_um is None else VoxelSize.of(voxel_size_um)
     with (
         open_volume(mask, voxel_size_um=given) as predicted,
         open_volume(truth, voxel_size_um=given) as true,
     ):
-        if predicted.shape_zyx != true.shape_zyx:
-            raise DataError(
-                f"'{mask}' has shape {predicted.shape_zyx} and '{truth}' {true.shape_zyx} (z, y, "
-                "x): check that they belong together and are at the same resolution"
+        require_one_shape(predicted, true)
+        size = common_voxel_size(predicted, true)
+        if options.workers is None and options.work is None and _fits(predicted, true):
+            found = score(
+                read_mask(predicted),
+                read_mask(true),
+                size,
+                capillary_radius_um=options.capillary_radius_um,
             )
-        size = _common_size(predicted, true)
-        _require_memory(predicted, true)
-        return score(read_mask(predicted), read_mask(true), size), size
+            return found, size
+        return _by_block(predicted, true, size, options), size
 
 
-def read_mask(volume: Volume) -> NDArray[np.bool_]:
-    """Return a whole mask (z, y, x): True above 0.
+def calibrate(probability: Path, truth: Path) -> Calibration:
+    """Compare the probabilities in one file with the truth in another, box by box.
+
+    Parameters
+    ----------
+    probability
+        One channel, floating point from 0 to 1, or uint8 where 255 stands for 1.
+    truth
+        One channel of the same shape; voxels above 0 are vessel.
 
     Raises
     ------
     DataError
-        If it has several channels, or holds probabilities.
+        If the values cannot be probabilities, or the two do not belong together.
     """
-    if volume.channels != 1:
-        raise DataError(f"'{volume.source}' has {volume.channels} channels; a mask has one")
-    values = volume.read(Box.whole(volume.shape_zyx))[0]
-    if _holds_probabilities(volume, values):
-        raise DataError(
-            f"'{volume.source}' holds probabilities, not a mask: cut them at a threshold first "
-            "(vpbsd segment writes the mask beside them)"
-        )
-    return np.asarray(values > 0)
+    with open_volume(probability) as values, open_volume(truth) as true:
+        require_one_shape(values, true)
+        if values.channels != 1:
+            raise DataError(
+                f"'{values.source}' has {values.channels} channels; probabilities have one"
+            )
+        p, y = CachedVolume(values, _CACHE_BYTES), CachedVolume(true, _CACHE_BYTES)
+        boxes = tile(values.shape_zyx, _TILE_VOXELS)
+        return reduce(add, (calibration(p.read(b)[0], read_mask_box(y, b)) for b in boxes))
 
 
-def _holds_probabilities(volume: Volume, values: NDArray[Any]) -> bool:
-    path = Path(volume.source)
-    # `vpbsd segment` notes in its outputs what they hold; other files say nothing.
-    if _is_zarr_group(path) and read_attributes(path).get("kind") == "probability":
-        return True
-    # NIfTI masks are often stored as floats, but hold whole numbers.
-    return values.dtype.kind == "f" and not np.array_equal(values, np.rint(values))
-
-
-def _is_zarr_group(path: Path) -> bool:
-    description = path / "zarr.json"
-    if not description.is_file():
-        return False
-    return bool(json.loads(description.read_text("utf-8")).get("node_type") == "group")
-
-
-def _common_size(mask: Volume, truth: Volume) -> VoxelSize:
-    if truth.voxel_size_um is None or mask.voxel_size_um is None:
-        return (mask if truth.voxel_size_um is None else truth).require_voxel_size()
-    if not np.allclose(mask.voxel_size_um.zyx_um, truth.voxel_size_um.zyx_um, rtol=0.01):
-        raise DataError(
-            f"'{mask.source}' states voxels of {mask.voxel_size_um}, '{truth.source}' of "
-            f"{truth.voxel_size_um}: check that they belong together, or settle it with "
-            "--voxel-size Z Y X"
-        )
-    return truth.voxel_size_um
-
-
-def _require_memory(mask: Volume, truth: Volume) -> None:
-    z, y, x = mask.shape_zyx
+def _fits(mask: Volume, truth: Volume) -> bool:
+    """Whether both masks can be scored in memory; says so where not."""
     stored = mask.dtype.itemsize + truth.dtype.itemsize
-    needed, free = z * y * x * (_BYTES_PER_VOXEL + stored), available_memory_bytes()
+    needed = math.prod(mask.shape_zyx) * (BYTES_PER_VOXEL + stored)
+    free = available_memory_bytes()
     if needed > free:
-        raise DataError(
-            f"scoring {mask.shape_zyx} voxels takes about {needed / 2**30:.1f} GiB of memory and "
-            f"{free / 2**30:.1f} GiB are free: score a crop of both volumes"
+        logger.info(
+            "scoring %s voxels at once would take about %.1f GiB of memory and %.1f GiB are free: "
+            "scoring block by block",
+            mask.shape_zyx,
+            needed / 2**30,
+            free / 2**30,
+        )
+    return needed <= free
+
+
+def _by_block(mask: Volume, truth: Volume, size: VoxelSize, options: EvaluateOptions) -> Scores:
+    processes = options.workers
+    if processes is None:
+        affordable = available_memory_bytes() // options.memory_bytes
+        processes = max(1, min(usable_cores(), affordable))
+    blockwise = BlockwiseOptions(
+        workers=Workers(processes=processes, threads=0 if processes == 1 else 1),
+        memory_bytes=options.memory_bytes,
+        capillary_radius_um=options.capillary_radius_um,
+        work=options.work,
+    )
+    total = math.prod(mask.shape_zyx)
+    with voxel_progress("scoring", total, show=options.progress) as advance:
+        return score_by_block(
+            mask, truth, size, blockwise, lambda block, _: advance(block.write.size_voxels)
         )

@@ -1,43 +1,28 @@
-"""All scores of a prediction at once, and the choice of a threshold on probabilities."""
+"""All scores of a mask at once."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from vpbsd.errors import ConfigError, DataError
 from vpbsd.geometry import VoxelSize
-from vpbsd.metrics.centreline import cldice
-from vpbsd.metrics.masks import Mask, mask_pair
-from vpbsd.metrics.overlap import overlap
-from vpbsd.metrics.surface import surface_distances
-from vpbsd.metrics.thresholds import (
-    Criterion,
-    ThresholdCurve,
-    ThresholdScore,
-    best_index,
-    criterion_value,
-)
+from vpbsd.metrics.calibre import CAPILLARY_RADIUS_UM, CalibreScores, require_radius
+from vpbsd.metrics.centreline import CentrelineDice
+from vpbsd.metrics.distances import DistanceCounts
+from vpbsd.metrics.masks import mask_pair
+from vpbsd.metrics.tally import Rules, Tally, tally
+from vpbsd.metrics.topology import BettiErrors, betti_errors
+from vpbsd.metrics.view import View
 
-__all__ = [
-    "Scores",
-    "best_threshold",
-    "probability_mask",
-    "score",
-    "sweep_threshold",
-    "validation_score",
-]
+__all__ = ["Scores", "score", "scores_of"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """Scores of one prediction; shares from 0 to 1, distances in µm."""
+    """Scores of one prediction: shares from 0 to 1, distances in µm, errors as counts."""
 
     dice: float
     precision: float
@@ -45,13 +30,39 @@ class Scores:
     cldice: float
     topology_precision: float
     topology_sensitivity: float
+    centreline_precision_2_voxels: float
+    """Share of the predicted centreline within 2 voxels of the true one."""
+
+    centreline_recall_2_voxels: float
+    """Share of the true centreline within 2 voxels of the predicted one."""
+
+    capillary_precision: float | None
+    capillary_recall: float | None
+    large_vessel_precision: float | None
+    large_vessel_recall: float | None
+    """The two halves of clDice by calibre; None where a mask holds no such vessel."""
+
     surface_dice_1_voxel: float
     surface_dice_2_voxels: float
     hd95_um: float | None
-    """95th percentile of the surface distances; None when it is infinite."""
+    """95th percentile of the surface distances; None when it is infinite or not known."""
 
     assd_um: float | None
-    """Average symmetric surface distance; None when it is infinite."""
+    """Average symmetric surface distance; None when it is infinite or not known."""
+
+    betti_0_error: int | None
+    betti_1_error: int | None
+    betti_2_error: int | None
+    """Pieces, loops and cavities too many or too few in all; None when not counted."""
+
+    euler_error: int
+    """Absolute difference of the Euler characteristics of the whole volume."""
+
+    betti_0_error_per_block: float
+    betti_1_error_per_block: float
+    betti_2_error_per_block: float
+    euler_error_per_block: float
+    """Means of the errors over sub-blocks with edges of 64 voxels."""
 
     foreground_prediction: float
     """Share of the volume that the prediction marks."""
@@ -60,21 +71,20 @@ class Scores:
     """Share of the volume that the truth marks."""
 
     note: str | None = None
-    """Which mask is empty, if one is, and how the scores are then defined."""
+    """Which mask is empty, if one is, how the scores are then defined, and why others are None."""
 
     def to_dict(self) -> dict[str, float | str | None]:
         """Return the scores by name, fit for JSON."""
         return dataclasses.asdict(self)
 
 
-class _HasDiceAndCldice(Protocol):
-    @property
-    def dice(self) -> float: ...
-    @property
-    def cldice(self) -> float: ...
-
-
-def score(prediction: NDArray[Any], truth: NDArray[Any], voxel_size_um: VoxelSize) -> Scores:
+def score(
+    prediction: NDArray[Any],
+    truth: NDArray[Any],
+    voxel_size_um: VoxelSize,
+    *,
+    capillary_radius_um: float = CAPILLARY_RADIUS_UM,
+) -> Scores:
     """Score a predicted mask against the true one.
 
     Parameters
@@ -82,162 +92,94 @@ def score(prediction: NDArray[Any], truth: NDArray[Any], voxel_size_um: VoxelSiz
     prediction, truth
         Masks (z, y, x) of one shape.
     voxel_size_um
-        Used for ``hd95_um`` and ``assd_um`` only; surface Dice is in voxels.
+        Used for ``hd95_um`` and ``assd_um`` and to tell capillaries from larger vessels; what
+        names voxels is measured on the grid of indices.
+    capillary_radius_um
+        Vessels of a smaller radius are capillaries.
 
     Raises
     ------
     DataError
         If the arrays are not masks of one shape.
+    ConfigError
+        If the radius is not a positive length.
     """
     predicted, true = mask_pair(prediction, truth)
-    voxels = overlap(predicted, true)
-    lines = cldice(predicted, true)
-    in_voxels = surface_distances(predicted, true, VoxelSize(1, 1, 1))
-    in_um = surface_distances(predicted, true, voxel_size_um)
-    size = max(1, true.size)
+    rules = Rules(
+        voxel_size_um=voxel_size_um, capillary_radius_um=require_radius(capillary_radius_um)
+    )
+    counts = tally(View.whole(predicted, true), rules)
+    return scores_of(counts, betti_errors(predicted, true))
+
+
+def scores_of(counts: Tally, betti: BettiErrors | None = None, note: str | None = None) -> Scores:
+    """Return the scores of a volume from its counts.
+
+    Parameters
+    ----------
+    counts
+        Of all its blocks.
+    betti
+        Of the whole volume, if it was counted.
+    note
+        What else there is to say about the scores.
+    """
+    lines = CentrelineDice(counts.lines.precision, counts.lines.recall)
+    calibre = CalibreScores.of(counts.lines, counts.capillaries)
+    voxels = max(1, counts.voxels)
+    predicted = counts.overlap.true_positive + counts.overlap.false_positive
+    true = counts.overlap.true_positive + counts.overlap.false_negative
+    notes = [text for text in (_note_on_empty(predicted, true), note) if text]
     return Scores(
-        dice=voxels.dice,
-        precision=voxels.precision,
-        recall=voxels.recall,
+        dice=counts.overlap.dice,
+        precision=counts.overlap.precision,
+        recall=counts.overlap.recall,
         cldice=lines.cldice,
         topology_precision=lines.topology_precision,
         topology_sensitivity=lines.topology_sensitivity,
-        surface_dice_1_voxel=in_voxels.dice(1),
-        surface_dice_2_voxels=in_voxels.dice(2),
-        hd95_um=in_um.hausdorff(95),
-        assd_um=in_um.mean(),
-        foreground_prediction=int(np.count_nonzero(predicted)) / size,
-        foreground_truth=int(np.count_nonzero(true)) / size,
-        note=_note_on_empty(predicted, true),
+        centreline_precision_2_voxels=counts.lines_near.precision,
+        centreline_recall_2_voxels=counts.lines_near.recall,
+        **dataclasses.asdict(calibre),
+        surface_dice_1_voxel=counts.surfaces_1_voxel.dice,
+        surface_dice_2_voxels=counts.surfaces_2_voxels.dice,
+        hd95_um=_hausdorff(counts),
+        assd_um=_mean_distance(counts),
+        betti_0_error=None if betti is None else betti.betti_0,
+        betti_1_error=None if betti is None else betti.betti_1,
+        betti_2_error=None if betti is None else betti.betti_2,
+        euler_error=abs(counts.euler_prediction - counts.euler_truth),
+        betti_0_error_per_block=counts.betti.betti_0,
+        betti_1_error_per_block=counts.betti.betti_1,
+        betti_2_error_per_block=counts.betti.betti_2,
+        euler_error_per_block=counts.betti.euler,
+        foreground_prediction=predicted / voxels,
+        foreground_truth=true / voxels,
+        note="; ".join(notes) or None,
     )
 
 
-def validation_score(scores: Iterable[_HasDiceAndCldice]) -> float:
-    """Return the mean over volumes of ``2 dice cldice / (dice + cldice)``; picks checkpoints.
-
-    Parameters
-    ----------
-    scores
-        One `Scores` or `ThresholdScore` for each validation volume.
-
-    Raises
-    ------
-    ConfigError
-        If there is no volume.
-    """
-    values = [criterion_value(s.dice, s.cldice, "harmonic") for s in scores]
-    if not values:
-        raise ConfigError("a validation score needs at least one validation volume, got none")
-    return math.fsum(values) / len(values)
+def _hausdorff(counts: Tally) -> float | None:
+    """Return the larger 95th percentile; 0 if both surfaces are empty, None if one is."""
+    forth, back = counts.prediction_to_truth_um, counts.truth_to_prediction_um
+    if not forth.total and not back.total:
+        return 0.0
+    there, back_again = forth.percentile(95), back.percentile(95)
+    return None if there is None or back_again is None else max(there, back_again)
 
 
-def probability_mask(probability: NDArray[Any], threshold: float) -> Mask:
-    """Return the mask ``probability >= threshold``.
-
-    Parameters
-    ----------
-    probability
-        Floating point from 0 to 1, or uint8 where 255 stands for 1; any shape.
-    threshold
-        A probability from 0 to 1, also for uint8.
-
-    Raises
-    ------
-    DataError
-        If the values cannot be probabilities.
-    ConfigError
-        If the threshold is outside 0 to 1.
-    """
-    (level,) = _levels(probability, [threshold])
-    return np.asarray(probability >= np.asarray(level, dtype=_comparable(probability)))
+def _mean_distance(counts: Tally) -> float | None:
+    """Return the mean over both surfaces; 0 if both are empty, None if one is."""
+    both: DistanceCounts = counts.prediction_to_truth_um + counts.truth_to_prediction_um
+    if not both.total:
+        return 0.0
+    return None if both.beyond else both.sum_within / both.total
 
 
-def sweep_threshold(
-    probability: NDArray[Any], truth: NDArray[Any], thresholds: Sequence[float]
-) -> list[ThresholdScore]:
-    """Return Dice and clDice of ``probability >= threshold`` for each threshold.
-
-    Parameters
-    ----------
-    probability
-        (z, y, x), floating point from 0 to 1, or uint8 where 255 stands for 1.
-    truth
-        Mask (z, y, x).
-    thresholds
-        Probabilities from 0 to 1, also for uint8.
-
-    Raises
-    ------
-    DataError
-        If the values cannot be probabilities, or the shapes differ.
-    ConfigError
-        If a threshold is outside 0 to 1, or there is none.
-    """
-    curve = ThresholdCurve(probability, truth, _levels(probability, thresholds))
-    return [
-        ThresholdScore(float(threshold), curve.dice(index), curve.cldice(index))
-        for index, threshold in enumerate(thresholds)
-    ]
-
-
-def best_threshold(
-    pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]],
-    thresholds: Sequence[float],
-    *,
-    by: Criterion = "harmonic",
-) -> float:
-    """Return the one threshold that is best for the mean over several volumes.
-
-    Parameters
-    ----------
-    pairs
-        (probability, truth) of each volume, as for `sweep_threshold`. Volumes count equally,
-        whatever their size.
-    thresholds
-        The candidates, from 0 to 1; the first of equals wins.
-    by
-        "harmonic" or arithmetic "mean" of Dice and clDice, "dice" or "cldice".
-
-    Raises
-    ------
-    DataError
-        If the values cannot be probabilities, or the shapes differ.
-    ConfigError
-        If a threshold is outside 0 to 1, or there is no threshold or no volume.
-    """
-    curves = [ThresholdCurve(p, truth, _levels(p, thresholds)) for p, truth in pairs]
-    return float(thresholds[best_index(curves, by)])
-
-
-def _levels(probability: NDArray[Any], thresholds: Sequence[float]) -> list[float]:
-    """Return the thresholds in the units of the stored values."""
-    outside = [t for t in thresholds if not 0 <= t <= 1]
-    if outside:
-        raise ConfigError(f"thresholds are probabilities from 0 to 1, got {outside}")
-    if probability.dtype == np.uint8:
-        return [float(t * 255) for t in thresholds]
-    if not np.issubdtype(probability.dtype, np.floating):
-        raise DataError(
-            f"probabilities must be floating point (0 to 1) or uint8 (0 to 255), "
-            f"got {probability.dtype}"
-        )
-    if probability.size and not (probability.min() >= 0 and probability.max() <= 1):
-        raise DataError(
-            f"probabilities must lie from 0 to 1, got {probability.min():g} to "
-            f"{probability.max():g}: these may be logits, which need a sigmoid"
-        )
-    return [float(t) for t in thresholds]
-
-
-def _comparable(probability: NDArray[Any]) -> np.dtype[Any]:
-    floating = np.issubdtype(probability.dtype, np.floating)
-    return probability.dtype if floating else np.dtype(np.float64)
-
-
-def _note_on_empty(predicted: Mask, true: Mask) -> str | None:
-    empty = [name for name, mask in (("prediction", predicted), ("truth", true)) if not mask.any()]
-    if len(empty) == 2:
+def _note_on_empty(predicted: int, true: int) -> str | None:
+    """Say how scores are defined where a mask has no voxel."""
+    if not predicted and not true:
         return "prediction and truth are both empty: they agree, so scores are 1, distances 0"
-    if empty:
-        return f"the {empty[0]} is empty: scores are 0 and distances infinite, given as null"
-    return None
+    if predicted and true:
+        return None
+    empty = "truth" if predicted else "prediction"
+    return f"the {empty} is empty: scores are 0 and distances infinite, given as null"

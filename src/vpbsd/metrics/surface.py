@@ -7,7 +7,6 @@ the surface Dice of Nikolov et al. (2018), whose original weighs surface element
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
-from vpbsd.errors import ConfigError
-from vpbsd.geometry import VoxelSize
-from vpbsd.metrics.masks import Mask, mask_pair, occupied_box
+from vpbsd.geometry import Box, VoxelSize
+from vpbsd.metrics.masks import Mask, mask_pair
+from vpbsd.metrics.matches import Matches, require_tolerance
+from vpbsd.metrics.view import Ends, View
 
-__all__ = ["SurfaceDistances", "surface_dice", "surface_dice_voxels", "surface_distances"]
+__all__ = [
+    "SurfaceDistances",
+    "core_distances",
+    "surface_dice",
+    "surface_dice_voxels",
+    "surface_distances",
+]
 
 # Distances are float32: a tolerance of one voxel of 0.994 µm must still reach the neighbour.
 _ROUNDING = 1e-5
@@ -54,12 +60,23 @@ class SurfaceDistances:
         ConfigError
             If the tolerance is negative or not finite.
         """
-        if not (math.isfinite(tolerance) and tolerance >= 0):
-            raise ConfigError(f"a surface tolerance must be 0 or more, got {tolerance}")
-        both = self._pooled()
-        if not both.size:
-            return 1.0
-        return float(np.count_nonzero(both <= tolerance * (1 + _ROUNDING)) / both.size)
+        return self.matches(tolerance).dice
+
+    def matches(self, tolerance: float) -> Matches:
+        """Return how many voxels of each surface lie within ``tolerance`` of the other.
+
+        Raises
+        ------
+        ConfigError
+            If the tolerance is negative or not finite.
+        """
+        reach = require_tolerance(tolerance) * (1 + _ROUNDING)
+        return Matches(
+            predicted=self.prediction_to_truth.size,
+            predicted_matched=int(np.count_nonzero(self.prediction_to_truth <= reach)),
+            true=self.truth_to_prediction.size,
+            true_matched=int(np.count_nonzero(self.truth_to_prediction <= reach)),
+        )
 
     def hausdorff(self, percentile: float = 95.0) -> float | None:
         """Return the larger of the two percentiles of distance (95: HD95).
@@ -109,12 +126,20 @@ def surface_distances(
     DataError
         If the arrays are not masks of one shape.
     """
-    predicted, true = mask_pair(prediction, truth)
-    box = occupied_box(predicted | true)
-    predicted_surface, true_surface = _surface(predicted[box]), _surface(true[box])
+    return core_distances(View.whole(*mask_pair(prediction, truth)).tight(), voxel_size)
+
+
+def core_distances(view: View, voxel_size: VoxelSize) -> SurfaceDistances:
+    """Measure from the surface voxels in the core of a view to those anywhere in the view.
+
+    A distance is exact if it is shorter than the context is deep; a longer one may come out too
+    long, since a nearer surface outside of the context is not seen.
+    """
+    predicted = _surface(view.predicted, view.ends)
+    true = _surface(view.true, view.ends)
     return SurfaceDistances(
-        prediction_to_truth=_distances(predicted_surface, true_surface, voxel_size),
-        truth_to_prediction=_distances(true_surface, predicted_surface, voxel_size),
+        prediction_to_truth=_distances(view.core_of(predicted), true, view.core, voxel_size),
+        truth_to_prediction=_distances(view.core_of(true), predicted, view.core, voxel_size),
     )
 
 
@@ -154,12 +179,22 @@ def surface_dice_voxels(
     return surface_distances(prediction, truth, VoxelSize(1, 1, 1)).dice(tolerance_voxels)
 
 
-def _surface(mask: Mask) -> Mask:
-    return np.asarray(mask & ~binary_erosion(mask), dtype=np.bool_)
+def _surface(mask: Mask, ends: Ends) -> Mask:
+    surface = np.asarray(mask & ~binary_erosion(mask), dtype=np.bool_)
+    # On the border of the volume a voxel touches background; on that of a context, who knows.
+    for axis, (low, high) in enumerate(ends):
+        layers = np.moveaxis(surface, axis, 0)
+        if not low:
+            layers[:1] = False
+        if not high:
+            layers[-1:] = False
+    return surface
 
 
-def _distances(from_surface: Mask, to_surface: Mask, voxel_size: VoxelSize) -> NDArray[np.float32]:
+def _distances(
+    from_core: Mask, to_surface: Mask, core: Box, voxel_size: VoxelSize
+) -> NDArray[np.float32]:
     if not to_surface.any():
-        return np.full(int(np.count_nonzero(from_surface)), np.inf, dtype=np.float32)
+        return np.full(int(np.count_nonzero(from_core)), np.inf, dtype=np.float32)
     field = edt.edt(~to_surface, anisotropy=voxel_size.zyx_um, black_border=False)
-    return np.asarray(field[from_surface], dtype=np.float32)
+    return np.asarray(field[core.slices][from_core], dtype=np.float32)

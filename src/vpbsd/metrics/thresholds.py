@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbsd.errors import ConfigError, DataError
-from vpbsd.metrics.centreline import centreline, harmonic_mean, share_inside
+from vpbsd.metrics.centreline import centreline, share_inside
 from vpbsd.metrics.masks import Mask, as_mask
+from vpbsd.metrics.matches import harmonic_mean
 from vpbsd.metrics.overlap import Overlap
 
 __all__ = ["Criterion", "ThresholdCurve", "ThresholdScore", "best_index", "criterion_value"]

@@ -15,12 +15,11 @@ __all__ = [
     "ConvBatchNorm",
     "ConvGroupNorm",
     "Down",
+    "SmallGridConv3d",
     "Up",
     "check_patch",
     "foreground_bias",
 ]
-
-_AFFECTED_DEPTH = 2
 
 
 def foreground_bias(share: float) -> float:
@@ -28,23 +27,29 @@ def foreground_bias(share: float) -> float:
     return math.log(share / (1 - share))
 
 
-class Conv3(nn.Conv3d):
-    """3x3x3 convolution with zero padding.
+class SmallGridConv3d(nn.Conv3d):
+    """3D convolution whose gradients hold on grids smaller than its kernel, too.
 
-    On CPUs the bf16 weight gradient of such a convolution over a grid two cells deep is
-    computed from memory that nobody wrote (seen with torch 2.13: gradients that change from run
-    to run, now and then NaN). Grids that small cost nothing, so they are trained in fp32.
+    On CPUs the bf16 weight gradient of a convolution over a grid fewer cells deep than the kernel
+    is computed from memory that nobody wrote, and some shapes write past their end (seen with
+    torch 2.13, kernels of 3 and 5: gradients that change from run to run, now and then NaN or
+    a crash). Grids that small cost nothing, so they are trained in fp32.
     """
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (B, inputs, D, H, W)."""
-        if x.shape[2] != _AFFECTED_DEPTH or not torch.is_grad_enabled() or x.device.type != "cpu":
+        small = any(n < k for n, k in zip(x.shape[2:], self.kernel_size, strict=True))
+        if not small or not torch.is_grad_enabled() or x.device.type != "cpu":
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
             return super().forward(x.to(self.weight.dtype))
+
+
+class Conv3(SmallGridConv3d):
+    """3x3x3 convolution with zero padding."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=1, bias=False)
 
 
 class ConvBatchNorm(nn.Sequential):

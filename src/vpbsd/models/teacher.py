@@ -47,6 +47,9 @@ class TeacherOutput:
 class Teacher(nn.Module):
     """Convolutional and self-attention encoder, codebook, and two decoders.
 
+    Without attention blocks a convolution stands in their place: a teacher of the student's own
+    kind, for the ablation of what a different one adds.
+
     Parameters
     ----------
     config, codebook
@@ -66,10 +69,7 @@ class Teacher(nn.Module):
         )
         self.level3 = nn.Sequential(
             Down(w2, w3, config.downsampling[2]),
-            *(
-                WindowAttention(w3, config.heads, config.window_tokens)
-                for _ in range(config.attention_blocks)
-            ),
+            *_coarsest(config),
         )
         self.merge_up = Up(w3, w2, config.downsampling[2])
         self.merge = ConvGroupNorm(w2)
@@ -118,6 +118,19 @@ class Teacher(nn.Module):
         """Let gradients reach the encoder and the decoder of ``task``, not the other decoder."""
         self.reconstruct.requires_grad_(task == "reconstruct")
         self.segment.requires_grad_(task == "segment")
+
+
+def _coarsest(config: TeacherConfig) -> list[nn.Module]:
+    """Return the blocks of the coarsest level: self-attention, or a convolution in its place."""
+    width = config.widths[-1]
+    if config.attention_blocks == 0:
+        # A block of attention has 12 width^2 parameters, a residual convolution 27 width^2: one
+        # stands for the two blocks of the default, and the teacher grows by 3 %.
+        return [ConvGroupNorm(width)]
+    return [
+        WindowAttention(width, config.heads, config.window_tokens)
+        for _ in range(config.attention_blocks)
+    ]
 
 
 class Decoder(nn.Module):

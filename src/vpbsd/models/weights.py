@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
-Kind = Literal["student", "teacher", "training"]
+Kind = Literal["student", "teacher", "training", "rival"]
 _STATE = "state."
 
 

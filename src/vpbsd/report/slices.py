@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from vpbsd.errors import ConfigError, DataError
 from vpbsd.geometry import Box, VoxelSize, as_triplet
-from vpbsd.report.figures import COLOURS, comparison_map, save_figure, scale_bar_um
+from vpbsd.report.figures import save_figure
+from vpbsd.report.panels import COLOURS, comparison_map, scale_bar_um
 from vpbsd.volumes.pyramid import downsample
 from vpbsd.volumes.volume import Volume
 
