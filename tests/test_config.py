@@ -75,7 +75,7 @@ def test_unknown_keys_are_refused_by_name(section: tuple[str, ...]) -> None:
         parse_config(config)
 
 
-@pytest.mark.parametrize("role", ["labelled", "unlabelled", "validation"])
+@pytest.mark.parametrize("role", ["labelled", "unlabelled", "validation", "test"])
 def test_unknown_keys_of_a_volume_are_refused(role: str) -> None:
     with pytest.raises(ConfigError, match=rf"data\.{role}\.0\.lable"):
         parse_config(tree(data={role: [{**LABELLED, "lable": "x"}]}))

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -159,6 +160,24 @@ def test_the_machine_in_words() -> None:
     assert 1 <= found["cores"] <= (os.cpu_count() or 1)
     assert found["memory_bytes"] >= available_memory_bytes() > 2**20
     assert found["cpu"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+def test_peak_memory_is_that_of_this_process_alone() -> None:
+    """A parent that holds much must not count: the kernel hands its peak down to `getrusage`."""
+    script = (
+        "import numpy as np\n"
+        "from vpbsd.machine import peak_memory_bytes\n"
+        "before = peak_memory_bytes()\n"
+        "held = np.ones(100 * 2**20, np.uint8)\n"
+        "del held\n"
+        "print([before, peak_memory_bytes()])\n"
+    )
+    ours = np.ones(300 * 2**20, np.uint8)
+    before, after = in_fresh_process(script)
+    assert ours[0] == 1
+    assert before < 200 * 2**20
+    assert after - before == pytest.approx(100 * 2**20, rel=0.1)
 
 
 def test_malloc_settings_for_a_process_yet_to_start() -> None:

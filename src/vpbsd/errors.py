@@ -14,7 +14,8 @@
     │   └── MissingExtraError       an optional dependency is not installed
     ├── CollapseError               training degenerated: dead codebook, empty pseudo-labels or mask
     ├── WorkerDiedError             the process that computed a block was killed, again and again
-    └── BlocksFailedError           some blocks of a blockwise run failed; the others are kept
+    ├── BlocksFailedError           some blocks of a blockwise run failed; the others are kept
+    └── JobsFailedError             some jobs of a comparison failed; the others are kept
 
 A message says what happened, the limit or value at fault, the likely cause and the way out.
 """
@@ -28,6 +29,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "IntensityError",
+    "JobsFailedError",
     "MissingExtraError",
     "OutputError",
     "UserError",
@@ -88,3 +90,7 @@ class WorkerDiedError(VpbsdError):
 
 class BlocksFailedError(VpbsdError):
     """Some blocks of a blockwise run failed; finished blocks are kept."""
+
+
+class JobsFailedError(VpbsdError):
+    """Some jobs of a comparison failed; the results of the others are kept."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import resource
 import shutil
 import sys
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ __all__ = [
     "cpu_flags",
     "describe_machine",
     "free_bytes",
+    "peak_memory_bytes",
     "prepare_process",
     "resident_bytes",
     "usable_cores",
@@ -199,6 +201,18 @@ def free_bytes(path: Path) -> int:
 def available_memory_bytes() -> int:
     """Memory in bytes that can be taken without swapping."""
     return int(psutil.virtual_memory().available)
+
+
+def peak_memory_bytes() -> int:
+    """Most memory in bytes that this process has held at a time since it started."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            # `getrusage` would also count what the parent held when it started this process.
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def resident_bytes() -> int:

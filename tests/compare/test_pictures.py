@@ -33,9 +33,7 @@ def labelled() -> TrainingVolume:
     return TrainingVolume("v", ArrayVolume(image, SIZE), SCALE, ArrayVolume(truth, SIZE))
 
 
-def test_masks_are_drawn_with_their_scores(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_masks_are_drawn_with_their_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, truth = tube()
     half = truth.copy()
     half[..., 12:] = 0

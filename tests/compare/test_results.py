@@ -223,7 +223,9 @@ def test_nothing_to_read(tmp_path: Path) -> None:
 def test_the_flat_form_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     flat = tmp_path / "few_shot.jsonl"
     flat.write_text(json.dumps({"recipe": "r", "method": "student", "seed": 0, "dice": 0.7}) + "\n")
-    with pytest.raises(DataError, match=r"line 1: holds the older flat lines .* run the comparison"):
+    with pytest.raises(
+        DataError, match=r"line 1: holds the older flat lines .* run the comparison"
+    ):
         read_results(flat)
     append_result(tmp_path / "cpu.jsonl", line())
     with caplog.at_level(logging.WARNING):

@@ -130,7 +130,9 @@ def test_the_note_says_how_it_was_done(
     assert "not counted" in str(by_block.note)
     thick = np.zeros(SHAPE, bool)
     thick[:, 20:40, 20:80] = True
-    assert "radius of 15 µm, more than a third of the halo (18 µm" in str(_by_block(thick, thick).note)
+    assert "radius of 15 µm, more than a third of the halo (18 µm" in str(
+        _by_block(thick, thick).note
+    )
     thin = np.zeros(SHAPE, bool)
     thin[5, 70, :] = True
     assert "radius" not in str(_by_block(thin, thin).note)

@@ -112,6 +112,14 @@ def test_labels_of_something_else_are_not_used(change: str, teacher: Model, tmp_
     assert asked == 1
 
 
+def test_encodings_that_nobody_asks_for_are_left_there(teacher: Model, tmp_path: Path) -> None:
+    """One that imitates encodings and one that does not share what a teacher said."""
+    label(teacher, [volume()], tmp_path, keep_encodings=True)
+    (found,), asked = label(teacher, [volume()], tmp_path)
+    assert asked == 0
+    assert "encodings" in found.cut(Box.at((0, 0, 0), PATCH))
+
+
 def test_labelling_that_was_cut_short_starts_again(teacher: Model, tmp_path: Path) -> None:
     (found,), _ = label(teacher, [volume()], tmp_path)
     before = np.asarray(found.probability[:])

@@ -32,6 +32,7 @@ from vpbsd.stages import (
     read_metrics,
     train,
 )
+from vpbsd.stages.run import guide
 
 Settings = Callable[..., RunConfig]
 STAGES: dict[str, Callable[[Run], StageResult]] = {
@@ -279,6 +280,22 @@ def test_another_teacher_can_be_named(settings: Settings, upstream: Path, tmp_pa
     assert load_model(folder).kind == "student"
     with pytest.raises(CheckpointError, match="holds a student, but a teacher is needed"):
         distill(Run(settings(distill=SHORT), tmp_path / "x"), folder / "student.safetensors")
+
+
+def test_what_a_teacher_said_is_shared_between_runs(
+    settings: Settings, upstream: Path, tmp_path: Path
+) -> None:
+    teacher = load_model(upstream, "teacher")
+    guide(Run(settings(), upstream), teacher, keep_encodings=True)
+    said = {p: p.stat().st_mtime_ns for p in (upstream / "labels").rglob("*") if p.is_file()}
+    first = Losses()
+    student = tmp_path / "student"
+    distill(Run(settings(distill=SHORT), student, first), upstream, upstream / "labels")
+    assert not (student / "labels").exists()
+    assert {p: p.stat().st_mtime_ns for p in said} == said
+    alone = Losses()
+    distill(Run(settings(distill=SHORT), tmp_path / "alone", alone), upstream)
+    assert first.seen == alone.seen
 
 
 # ---------------------------------------------------------------------------------------- variants

@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_convert(_verb(adders, "convert", verbs.convert, "any volume to OME-Zarr with a pyramid"))
     _add_segment(_verb(adders, "segment", verbs.segment, "a volume to a vessel mask, with a model"))
     _add_evaluate(_verb(adders, "evaluate", verbs.evaluate, "scores of a mask against the truth"))
+    _add_compare(_verb(adders, "compare", verbs.compare, "methods x seeds x data sets, and tables"))
     _verb(adders, "doctor", verbs.doctor, "what is slow or missing on this machine, and the fix")
     demo = _verb(adders, "demo", verbs.demo, "all of it on simulated volumes, in minutes")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder (default: demo)")
@@ -166,6 +167,25 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--work", type=Path, metavar="FOLDER",
         help="score block by block and keep what is needed to go on when stopped",
+    )  # fmt: skip
+    _add_quiet(parser)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "recipe", nargs="?", metavar="RECIPE", help="YAML file, or name of a shipped comparison"
+    )
+    parser.add_argument(
+        "-o", "--out", type=Path, metavar="OUT",
+        help="folder of the comparison; an earlier one goes on. With --tables: of the tables",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N",
+        help="processes, with one thread each (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tables", type=Path, metavar="DIR",
+        help="only make tables of the results (*.jsonl) in a folder",
     )  # fmt: skip
     _add_quiet(parser)
 

@@ -21,7 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["TrainingProgress", "log_to"]
+__all__ = ["TrainingProgress", "clock", "log_to"]
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class TrainingProgress:
                 step,
                 steps,
                 losses["loss"],
-                f", {_clock(left)} left" if step < steps and left is not None else "",
+                f", {clock(left)} left" if step < steps and left is not None else "",
             )
 
     def _seconds_left(self, step: int, steps: int) -> float | None:
@@ -120,7 +120,8 @@ def _is_due(step: int, steps: int) -> bool:
     return step * _LINES_PER_STAGE // steps > (step - 1) * _LINES_PER_STAGE // steps
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a time as ``H:MM:SS``, without hours where there are none."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from vpbsd.segment import Segmentation
     from vpbsd.volumes import Volume
 
-__all__ = ["convert", "demo", "doctor", "evaluate", "info", "segment", "simulate", "train"]
+__all__ = [
+    "compare",
+    "convert",
+    "demo",
+    "doctor",
+    "evaluate",
+    "info",
+    "segment",
+    "simulate",
+    "train",
+]
 
 
 def info(options: argparse.Namespace) -> int:
@@ -236,6 +246,21 @@ def evaluate(options: argparse.Namespace) -> int:
     if not options.quiet:
         _echo_voxel_size(_stderr(), size, given=bool(options.voxel_size))
     _tell(score_lines(scores, of_probability), width=30)
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Run a comparison, or make tables of one."""
+    from vpbsd.machine import prepare_process
+
+    prepare_process(1)
+    from vpbsd.cli.compare import compare as compare_methods
+    from vpbsd.cli.compare import tables
+
+    if options.tables is not None:
+        _tell(tables(options))
+        return 0
+    _tell(compare_methods(options, _stderr()))
     return 0
 
 

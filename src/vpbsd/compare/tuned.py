@@ -27,8 +27,9 @@ from skimage.filters import apply_hysteresis_threshold, threshold_otsu
 from vpbsd.compare.filters import finite_volume, frangi_response, require_contrast, sato_response
 from vpbsd.errors import DataError
 from vpbsd.metrics import ThresholdCurve, best_index, overlap
-from vpbsd.metrics.centreline import centreline, harmonic_mean, share_inside
+from vpbsd.metrics.centreline import centreline, share_inside
 from vpbsd.metrics.masks import Mask, as_mask
+from vpbsd.metrics.matches import harmonic_mean
 from vpbsd.metrics.thresholds import criterion_value
 
 __all__ = [

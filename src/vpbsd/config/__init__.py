@@ -5,6 +5,16 @@ level. The paper states neither the codebook's size and dimension nor its loss w
 and patch sizes: those are settings here, with defaults chosen on validation data.
 """
 
+from vpbsd.config.compare import (
+    BudgetConfig,
+    CompareConfig,
+    DatasetConfig,
+    MethodConfig,
+    SimulatedDataConfig,
+    SimulatedPart,
+    TuningConfig,
+    load_comparison,
+)
 from vpbsd.config.data import (
     DataConfig,
     SimulateConfig,
@@ -16,9 +26,12 @@ from vpbsd.config.nets import (
     TeacherConfig,
 )
 from vpbsd.config.recipes import (
+    change_settings,
     find_recipe,
+    flat_settings,
     load_config,
     parse_config,
+    read_tree,
     save_config,
     shipped_recipes,
 )
@@ -34,21 +47,32 @@ from vpbsd.config.stages import (
 )
 
 __all__ = [
+    "BudgetConfig",
     "CodebookConfig",
+    "CompareConfig",
     "DataConfig",
+    "DatasetConfig",
     "DistillConfig",
     "FinetuneConfig",
     "MachineConfig",
+    "MethodConfig",
     "PretrainConfig",
     "RunConfig",
     "SimulateConfig",
+    "SimulatedDataConfig",
+    "SimulatedPart",
     "StageConfig",
     "StudentConfig",
     "TeacherConfig",
+    "TuningConfig",
     "VolumeConfig",
+    "change_settings",
     "find_recipe",
+    "flat_settings",
+    "load_comparison",
     "load_config",
     "parse_config",
+    "read_tree",
     "save_config",
     "shipped_recipes",
 ]

@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from vpbsd.config.run import RunConfig
 from vpbsd.errors import ConfigError
 
-__all__ = ["find_recipe", "load_config", "parse_config", "save_config", "shipped_recipes"]
+__all__ = [
+    "change_settings",
+    "find_recipe",
+    "flat_settings",
+    "load_config",
+    "parse_config",
+    "read_tree",
+    "save_config",
+    "shipped_recipes",
+    "validated",
+]
+
+Kind = Literal["run", "compare"]
 
 # In an installed package the recipes lie inside it, in a source tree beside ``src``.
 _FOLDERS = (Path(__file__).parents[1] / "recipes", Path(__file__).parents[3] / "recipes")
+# Files of comparisons, which are no runs, begin so.
+_COMPARE = "compare_"
+
+_Section = TypeVar("_Section", bound=BaseModel)
 
 
-def shipped_recipes() -> dict[str, Path]:
-    """Return the recipes that come with vpbsd, by name."""
+def shipped_recipes(kind: Kind = "run") -> dict[str, Path]:
+    """Return the recipes of runs, or of comparisons, that come with vpbsd, by name.
+
+    A comparison is called ``smoke`` whose file is ``compare_smoke.yaml``.
+    """
+    wanted = kind == "compare"
     for folder in _FOLDERS:
         if folder.is_dir():
-            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+            files = sorted(folder.glob("*.yaml"))
+            chosen = [p for p in files if p.stem.startswith(_COMPARE) == wanted]
+            return {path.stem.removeprefix(_COMPARE): path for path in chosen}
     return {}
 
 
-def find_recipe(name: str | Path) -> Path:
+def find_recipe(name: str | Path, kind: Kind = "run") -> Path:
     """Return the file of a recipe: a path as it is, or the name of one that ships.
 
     Raises
@@ -37,9 +60,10 @@ def find_recipe(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    shipped = shipped_recipes()
-    if str(name) in shipped:
-        return shipped[str(name)]
+    shipped = shipped_recipes(kind)
+    short = str(name).removeprefix(_COMPARE) if kind == "compare" else str(name)
+    if short in shipped:
+        return shipped[short]
     raise ConfigError(
         f"there is no recipe file '{name}' and none of that name ships with vpbsd; give the path "
         f"of a YAML file, or one of: {', '.join(shipped) or 'none is installed'}"
@@ -54,6 +78,20 @@ def load_config(path: Path | str, overrides: Mapping[str, Any] | None = None) ->
     ConfigError
         If the file is missing or not YAML, or a key or value is refused.
     """
+    tree = read_tree(path)
+    for dotted, value in (overrides or {}).items():
+        _set(tree, dotted, value)
+    return parse_config(tree, source=str(path))
+
+
+def read_tree(path: Path | str) -> dict[str, Any]:
+    """Read the nested settings of a YAML recipe, as they stand there.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or not YAML, or holds no sections.
+    """
     file = Path(path)
     try:
         tree = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -65,9 +103,32 @@ def load_config(path: Path | str, overrides: Mapping[str, Any] | None = None) ->
         tree = {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{file} must hold sections such as 'data:' and 'pretrain:'")
-    for dotted, value in (overrides or {}).items():
-        _set(tree, dotted, value)
-    return parse_config(tree, source=str(file))
+    return tree
+
+
+def change_settings(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``tree`` with changes, each under a dotted key, in a nested section, or both.
+
+    Raises
+    ------
+    ConfigError
+        If a change goes below a value that is not a section.
+    """
+    changed = copy.deepcopy(dict(tree))
+    for dotted, value in flat_settings(changes).items():
+        _set(changed, dotted, copy.deepcopy(value))
+    return changed
+
+
+def flat_settings(changes: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in changes.items():
+        if isinstance(value, Mapping):
+            flat |= flat_settings(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def parse_config(tree: Mapping[str, Any], *, source: str = "configuration") -> RunConfig:
@@ -78,8 +139,19 @@ def parse_config(tree: Mapping[str, Any], *, source: str = "configuration") -> R
     ConfigError
         Naming every refused key with its reason.
     """
+    return validated(RunConfig, tree, source=source)
+
+
+def validated(model: type[_Section], tree: Mapping[str, Any], *, source: str) -> _Section:
+    """Return a section made of a nested mapping.
+
+    Raises
+    ------
+    ConfigError
+        Naming every refused key with its reason.
+    """
     try:
-        return RunConfig.model_validate(tree)
+        return model.model_validate(tree)
     except ValidationError as error:
         reasons = "; ".join(
             f"{'.'.join(str(p) for p in e['loc']) or 'recipe'}: {e['msg']}" for e in error.errors()
@@ -87,7 +159,7 @@ def parse_config(tree: Mapping[str, Any], *, source: str = "configuration") -> R
         raise ConfigError(f"{source}: {reasons}") from error
 
 
-def save_config(config: RunConfig, path: Path) -> None:
+def save_config(config: BaseModel, path: Path) -> None:
     """Write the effective configuration, every default spelled out, as YAML."""
     path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), "utf-8")
 

@@ -14,7 +14,13 @@ from vpbsd.errors import DataError
 from vpbsd.geometry import Box, VoxelSize
 from vpbsd.volumes import ArrayVolume, IntensityScale, Volume, estimate_intensity, open_volume
 
-__all__ = ["Collection", "TrainingVolume", "open_collection", "open_training_volume"]
+__all__ = [
+    "Collection",
+    "TrainingVolume",
+    "open_collection",
+    "open_test_volumes",
+    "open_training_volume",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +110,25 @@ def open_collection(config: DataConfig, channels: int = 1) -> Collection:
     collection = Collection(
         opened(config.labelled), opened(config.unlabelled), opened(config.validation)
     )
-    _refuse_copies(collection)
+    _refuse_copies(collection.images, collection.validation, ("training", "validation"))
     return collection
+
+
+def open_test_volumes(
+    config: DataConfig, collection: Collection, channels: int = 1
+) -> tuple[TrainingVolume, ...]:
+    """Open the test volumes of a run, which training has no business with.
+
+    Raises
+    ------
+    DataError
+        If a file is unreadable, a label does not match its image, the number of channels differs
+        from the nets', or a test volume is a copy of a training or validation volume.
+    """
+    volumes = tuple(open_training_volume(v, config.root, channels) for v in config.test)
+    _refuse_copies(collection.images, volumes, ("training", "test"))
+    _refuse_copies(collection.validation, volumes, ("validation", "test"))
+    return volumes
 
 
 def open_training_volume(config: VolumeConfig, root: Path, channels: int = 1) -> TrainingVolume:
@@ -153,12 +176,17 @@ def _kept(volume: Volume) -> Volume:
     return kept
 
 
-def _refuse_copies(collection: Collection) -> None:
-    digests = {v.image.content_digest(): v.name for v in collection.images}
-    for volume in collection.validation:
+def _refuse_copies(
+    first: tuple[TrainingVolume, ...], second: tuple[TrainingVolume, ...], roles: tuple[str, str]
+) -> None:
+    if not second:
+        return
+    role, other = roles
+    digests = {v.image.content_digest(): v.name for v in first}
+    for volume in second:
         twin = digests.get(volume.image.content_digest())
         if twin is not None:
             raise DataError(
-                f"validation volume {volume.name} has the same content as training volume {twin}; "
-                "scores on it would mean nothing: use another volume for validation"
+                f"{other} volume {volume.name} has the same content as {role} volume {twin}; "
+                f"scores on it would mean nothing: use another volume for {other}"
             )

@@ -14,7 +14,13 @@ from vpbsd.errors import CheckpointError
 from vpbsd.models.weights import read_metadata, read_tensors, restore, write_tensors
 from vpbsd.stages.average import WeightAverage
 
-__all__ = ["Checkpoint", "load_checkpoint", "refuse_other_run", "save_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "differences",
+    "load_checkpoint",
+    "refuse_other_run",
+    "save_checkpoint",
+]
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ def refuse_other_run(path: Path, identity: Mapping[str, Any]) -> None:
     """
     if not path.exists():
         return
-    changed = _differences(read_metadata(path, "training")["identity"], dict(identity))
+    changed = differences(read_metadata(path, "training")["identity"], dict(identity))
     if changed:
         raise CheckpointError(
             f"{path.parent} was begun with other settings or data ({'; '.join(changed[:4])}): "
@@ -136,10 +142,11 @@ def refuse_other_run(path: Path, identity: Mapping[str, Any]) -> None:
         )
 
 
-def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+def differences(old: Any, new: Any, where: str = "") -> list[str]:
+    """Return what two nested identities differ in, one sentence for each key."""
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
         for key in sorted(set(old) | set(new)):
-            found += _differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
+            found += differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
         return found
     return [] if old == new else [f"{where}: {old!r} then, {new!r} now"]

@@ -158,7 +158,7 @@ def label_volumes(
     patch
         Patches that will be cut; a smaller volume is padded to it.
     keep_encodings
-        Also keep encodings before the codebook.
+        Also keep encodings before the codebook; such as an earlier run has kept are left there.
 
     Raises
     ------
@@ -265,7 +265,9 @@ def _is_done(target: Path, identity: dict[str, Any]) -> bool:
     if not record.exists():
         return False
     done = json.loads(record.read_text("utf-8"))
-    return all(done.get(key) == value for key, value in identity.items())
+    # Encodings that nobody asks for do no harm.
+    wanted = {**identity, "encodings": identity["encodings"] or done.get("encodings")}
+    return all(done.get(key) == value for key, value in wanted.items())
 
 
 def _on_grid(box: Box, stride: Triplet) -> Box:

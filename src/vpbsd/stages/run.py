@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,13 +46,22 @@ from vpbsd.stages.label import TeacherRuntime, label_volumes
 from vpbsd.stages.loop import CHECKPOINT, OnStep, Stage, StageResult, run_stage
 from vpbsd.stages.pretrain import PretrainStage
 
-__all__ = ["Run", "distill", "finetune", "pretrain", "train"]
+__all__ = [
+    "Run",
+    "distill",
+    "distill_stage",
+    "finetune",
+    "guide",
+    "pretrain",
+    "stage_identity",
+    "train",
+]
 
 logger = logging.getLogger(__name__)
 
 # Each stage draws from its own stream of random numbers.
 _STREAMS = {"pretrain": 1, "finetune": 2, "distill": 3, "validation": 4, "guidance": 5}
-_SIMULATED_VALIDATION = 2
+_SIMULATED_VALIDATION, _SIMULATED_UNLABELLED = 2, 4
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,17 @@ class Run:
         )
 
     @cached_property
+    def images(self) -> tuple[TrainingVolume, ...]:
+        """Volumes to learn from without labels; simulated ones where none is listed."""
+        if self.collection.images:
+            return self.collection.images
+        seed = _stream(self.config.seed, "guidance")
+        return tuple(
+            simulated_volume(self.config.simulate, seed, i, labelled=False)
+            for i in range(_SIMULATED_UNLABELLED)
+        )
+
+    @cached_property
     def fabric(self) -> Fabric:
         """Device, precision and, under ``torchrun``, the ranks."""
         ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -124,12 +145,7 @@ class Run:
 
     def identity(self, *sections: str, **upstream: str) -> dict[str, Any]:
         """Return what decides a stage's result: sections of the configuration, data, upstream."""
-        tree = self.config.model_dump(mode="json")
-        chosen = {name: tree[name] for name in ("seed", "simulate", *sections)}
-        for section in chosen.values():
-            if isinstance(section, dict):
-                section.pop("checkpoint_every", None)
-        return {**chosen, "data": self.collection.fingerprints(), **upstream}
+        return stage_identity(self.config, self.collection.fingerprints(), *sections, **upstream)
 
     def runtime(self, teacher: Teacher) -> TeacherRuntime:
         """Return what evaluates ``teacher`` on whole volumes."""
@@ -166,6 +182,30 @@ class Run:
             result.seconds,
         )
         return result
+
+
+def stage_identity(
+    config: RunConfig, fingerprints: Mapping[str, str], *sections: str, **upstream: str
+) -> dict[str, Any]:
+    """Return what decides a stage's result; see :meth:`Run.identity`.
+
+    Parameters
+    ----------
+    config
+        Of the run.
+    fingerprints
+        Of the data, from :meth:`vpbsd.data.collection.Collection.fingerprints`.
+    sections
+        Of the configuration, beside ``seed`` and ``simulate``.
+    upstream
+        Fingerprints of what other stages made.
+    """
+    tree = config.model_dump(mode="json")
+    chosen = {name: tree[name] for name in ("seed", "simulate", *sections)}
+    for section in chosen.values():
+        if isinstance(section, dict):
+            section.pop("checkpoint_every", None)
+    return {**chosen, "data": dict(fingerprints), **upstream}
 
 
 def pretrain(run: Run) -> StageResult:
@@ -217,7 +257,7 @@ def finetune(run: Run) -> StageResult:
     return run.execute(stage)
 
 
-def distill(run: Run, teacher: Path | None = None) -> StageResult:
+def distill(run: Run, teacher: Path | None = None, labels: Path | None = None) -> StageResult:
     """Stage 3: train the student; see :mod:`vpbsd.stages.distill`.
 
     Parameters
@@ -227,17 +267,28 @@ def distill(run: Run, teacher: Path | None = None) -> StageResult:
     teacher
         File or run folder of the teacher; that of ``run`` if not given. Not looked at by a
         student without a teacher.
+    labels
+        Folder of what the teacher says about each volume, if another run has it already.
 
     Raises
     ------
     CheckpointError
         If there is no teacher, or a damaged one.
     """
+    return run.execute(distill_stage(run, teacher, labels))
+
+
+def distill_stage(
+    run: Run, teacher: Path | None = None, labels: Path | None = None
+) -> DistillStage:
+    """Return stage 3 before its first step; see :func:`distill`."""
     config = run.config
     guidance, upstream = None, "none"
     if config.distill.uses_teacher:
         model = load_model(teacher or run.folder, "teacher")
-        guidance, upstream = _guidance(run, model), model.fingerprint
+        keep = config.distill.target == "features"
+        guidance = guide(run, model, labels, keep_encodings=keep)
+        upstream = model.fingerprint
     run.begin("distill")
     stage = DistillStage(
         Student(config.student),
@@ -249,7 +300,7 @@ def distill(run: Run, teacher: Path | None = None) -> StageResult:
         run.folder / "student.safetensors",
     )
     stage.precision, stage.device = run.precision, run.device
-    return run.execute(stage)
+    return stage
 
 
 def train(run: Run) -> list[StageResult]:
@@ -262,29 +313,42 @@ def train(run: Run) -> list[StageResult]:
     return [*before, distill(run)]
 
 
-def _guidance(run: Run, teacher: Model) -> Guidance:
-    volumes = run.collection.images
-    if not volumes:
-        seed = _stream(run.config.seed, "guidance")
-        volumes = tuple(
-            simulated_volume(run.config.simulate, seed, i, labelled=False) for i in range(4)
-        )
+def guide(
+    run: Run, teacher: Model, labels: Path | None = None, *, keep_encodings: bool
+) -> Guidance:
+    """Let a teacher say what it sees in every volume, once, and return that for training.
+
+    Parameters
+    ----------
+    run
+        Whose volumes, and the patches that will be cut from them.
+    teacher
+        With the threshold of its pseudo-labels.
+    labels
+        Folder to find them in, or to write them to; by default in that of ``run``.
+    keep_encodings
+        Also keep what stands before the codebook.
+
+    Raises
+    ------
+    CollapseError
+        If the teacher finds no vessel anywhere, or vessels everywhere.
+    """
     net = cast(Teacher, teacher.net)
-    settings = run.config.distill
     # The first rank labels; the others wait, then open what it has written.
     if not run.fabric.is_global_zero:
         run.fabric.barrier()
-    labels = label_volumes(
+    found = label_volumes(
         teacher,
-        volumes,
-        run.folder / "labels",
+        run.images,
+        labels or run.folder / "labels",
         runtime=run.runtime(net),
-        patch=settings.patch_voxels,
-        keep_encodings=settings.target == "features",
+        patch=run.config.distill.patch_voxels,
+        keep_encodings=keep_encodings,
     )
     if run.fabric.is_global_zero:
         run.fabric.barrier()
-    return Guidance(teacher, volumes, labels)
+    return Guidance(teacher, run.images, found)
 
 
 def _stream(seed: int, name: str) -> int:
