@@ -124,13 +124,7 @@ def collect_patterns(
     """
     options = options or PatternOptions()
     net = cast(Teacher, teacher.net)
-    if net.codebook.config.quantiser == "none":
-        raise ConfigError(
-            "this teacher has no codebook (codebook.quantiser: none), so that there are no "
-            "patterns to show: give one that was trained with codes"
-        )
-    if not volumes:
-        raise ConfigError("patterns are looked for in volumes: give at least one")
+    _require_codes_and_volumes(net, volumes)
     table = net.codebook.table.detach().cpu().numpy().astype(np.float32)
     grids = [_encode(volume, runtime, table, net, teacher.threshold) for volume in volumes]
     cells = sum(np.bincount(g.codes.ravel(), minlength=len(table)) for g in grids)
@@ -157,6 +151,16 @@ def collect_patterns(
         distances=distances,
         cell_voxels=cell,
     )
+
+
+def _require_codes_and_volumes(net: Teacher, volumes: Sequence[TrainingVolume]) -> None:
+    if net.codebook.config.quantiser == "none":
+        raise ConfigError(
+            "this teacher has no codebook (codebook.quantiser: none), so that there are no "
+            "patterns to show: give one that was trained with codes"
+        )
+    if not volumes:
+        raise ConfigError("patterns are looked for in volumes: give at least one")
 
 
 def _encode(

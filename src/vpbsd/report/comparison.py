@@ -117,17 +117,7 @@ def speed_figure(points: Sequence[SpeedPoint], path: Path, *, title: str = "") -
         )
     figure, axes = _axes((7.2, 5.0))
     floor = _floor(points)
-    for family in dict.fromkeys(p.family for p in points):
-        style = FAMILY_STYLES[family]
-        for number, point in enumerate(p for p in points if p.family == family):
-            below = point.score < floor
-            axes.errorbar(
-                point.voxels_per_second, max(point.score, floor), yerr=None if below else point.sd,
-                fmt="v" if below else style.marker, color=style.colour, elinewidth=0.8,
-                markersize=_marker_size(style, point.ours), markeredgecolor="white",
-                markeredgewidth=0.7, zorder=4 if point.ours else 3,
-                label=style.label if number == 0 else None,
-            )  # fmt: skip
+    _draw_points(axes, points, floor)
     axes.set_xscale("log")
     # Room for names on the right of the fastest and on the left of the slowest.
     speeds = [p.voxels_per_second for p in points]
@@ -151,6 +141,20 @@ def speed_figure(points: Sequence[SpeedPoint], path: Path, *, title: str = "") -
         ],
     )  # fmt: skip
     save_figure(figure, path)
+
+
+def _draw_points(axes: Axes, points: Sequence[SpeedPoint], floor: float) -> None:
+    for family in dict.fromkeys(p.family for p in points):
+        style = FAMILY_STYLES[family]
+        for number, point in enumerate(p for p in points if p.family == family):
+            below = point.score < floor
+            axes.errorbar(
+                point.voxels_per_second, max(point.score, floor), yerr=None if below else point.sd,
+                fmt="v" if below else style.marker, color=style.colour, elinewidth=0.8,
+                markersize=_marker_size(style, point.ours), markeredgecolor="white",
+                markeredgewidth=0.7, zorder=4 if point.ours else 3,
+                label=style.label if number == 0 else None,
+            )  # fmt: skip
 
 
 def difference_figure(

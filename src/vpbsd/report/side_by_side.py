@@ -81,9 +81,9 @@ def side_by_side_figure(
     middle = (slice(None), *(_middle(n, field_voxels) for n in truth.shape[1:]))
     image, truth = image[middle], truth[middle] != 0
     found = {title: mask[middle] != 0 for title, mask in masks.items()}
-    panels = 2 + len(found)
-    columns = min(columns, panels)
-    lines = -(-panels // columns)
+    titles = ["input", "truth", *found]
+    columns = min(columns, len(titles))
+    lines = -(-len(titles) // columns)
     height = _PANEL_INCHES * aspect(voxel_size_um) * truth.shape[1] / truth.shape[2]
     figure = Figure(
         figsize=(_PANEL_INCHES * columns + 0.3, lines * (2 * height + _TITLE_INCHES) + 0.35),
@@ -91,24 +91,30 @@ def side_by_side_figure(
     )
     grid = figure.subplots(2 * lines, columns, squeeze=False)
     for depth, slab in enumerate(slabs(truth.shape[0], voxel_size_um)):
-        thickness = slab.stop - slab.start
-        name = "slice" if thickness == 1 else f"{thickness * voxel_size_um.z_um:.3g} µm"
         pictures = _pictures(image[slab], truth[slab], [mask[slab] for mask in found.values()])
-        for place in range(lines * columns):
-            axes = grid[2 * (place // columns) + depth][place % columns]
-            if place >= panels:
-                axes.set_axis_off()
-                continue
-            show(axes, pictures[place], voxel_size_um)
-            if place % columns == 0:
-                axes.set_ylabel(name, fontsize=7)
-            if place == 0:
-                draw_scale_bar(axes, truth.shape[2], voxel_size_um)
-            if depth == 0:
-                axes.set_title(["input", "truth", *found][place], fontsize=7, pad=2)
+        _fill(grid[depth::2].ravel(), pictures, voxel_size_um)
+        _name(grid[depth::2], slab.stop - slab.start, voxel_size_um)
+    for axes, title in zip(grid[0::2].ravel(), titles, strict=False):
+        axes.set_title(title, fontsize=7, pad=2)
     if found:
         draw_legend(figure)
     save_figure(figure, path)
+
+
+def _fill(panels: Any, pictures: Sequence[NDArray[Any]], voxel_size_um: VoxelSize) -> None:
+    """Show one picture a panel, the first with a scale bar; panels beyond stay empty."""
+    for axes, picture in zip(panels, pictures, strict=False):
+        show(axes, picture, voxel_size_um)
+    draw_scale_bar(panels[0], pictures[0].shape[1], voxel_size_um)
+    for axes in panels[len(pictures) :]:
+        axes.set_axis_off()
+
+
+def _name(rows: Any, planes: int, voxel_size_um: VoxelSize) -> None:
+    """Say at the left of each row how thick what it shows is."""
+    name = "slice" if planes == 1 else f"{planes * voxel_size_um.z_um:.3g} µm"
+    for row in rows:
+        row[0].set_ylabel(name, fontsize=7)
 
 
 def _pictures(
