@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from vpbsd.report.panels import (
     slabs,
     stretched,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["side_by_side_figure"]
 
@@ -69,27 +72,13 @@ def side_by_side_figure(
     OutputError
         If the figure cannot be written.
     """
-    if columns < 1 or field_voxels < 1:
-        raise ConfigError(
-            f"a figure needs at least 1 column and a field of 1 voxel, got {columns} and "
-            f"{field_voxels}"
-        )
+    _require_some(columns, field_voxels)
     require_one_shape(image, truth, masks)
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     middle = (slice(None), *(_middle(n, field_voxels) for n in truth.shape[1:]))
     image, truth = image[middle], truth[middle] != 0
     found = {title: mask[middle] != 0 for title, mask in masks.items()}
     titles = ["input", "truth", *found]
-    columns = min(columns, len(titles))
-    lines = -(-len(titles) // columns)
-    height = _PANEL_INCHES * aspect(voxel_size_um) * truth.shape[1] / truth.shape[2]
-    figure = Figure(
-        figsize=(_PANEL_INCHES * columns + 0.3, lines * (2 * height + _TITLE_INCHES) + 0.35),
-        layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, hspace=0.0, wspace=0.0),
-    )
-    grid = figure.subplots(2 * lines, columns, squeeze=False)
+    figure, grid = _panels(len(titles), columns, voxel_size_um, truth.shape)
     for depth, slab in enumerate(slabs(truth.shape[0], voxel_size_um)):
         pictures = _pictures(image[slab], truth[slab], [mask[slab] for mask in found.values()])
         _fill(grid[depth::2].ravel(), pictures, voxel_size_um)
@@ -99,6 +88,31 @@ def side_by_side_figure(
     if found:
         draw_legend(figure)
     save_figure(figure, path)
+
+
+def _require_some(columns: int, field_voxels: int) -> None:
+    if columns < 1 or field_voxels < 1:
+        raise ConfigError(
+            f"a figure needs at least 1 column and a field of 1 voxel, got {columns} and "
+            f"{field_voxels}"
+        )
+
+
+def _panels(
+    count: int, columns: int, voxel_size_um: VoxelSize, shape: tuple[int, ...]
+) -> tuple[Figure, Any]:
+    """Return a figure with two rows of panels for each line of ``columns``, and its grid."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    columns = min(columns, count)
+    lines = -(-count // columns)
+    height = _PANEL_INCHES * aspect(voxel_size_um) * shape[1] / shape[2]
+    figure = Figure(
+        figsize=(_PANEL_INCHES * columns + 0.3, lines * (2 * height + _TITLE_INCHES) + 0.35),
+        layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, hspace=0.0, wspace=0.0),
+    )
+    return figure, figure.subplots(2 * lines, columns, squeeze=False)
 
 
 def _fill(panels: Any, pictures: Sequence[NDArray[Any]], voxel_size_um: VoxelSize) -> None:
