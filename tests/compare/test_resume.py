@@ -43,7 +43,7 @@ def volume() -> TrainingVolume:
     rng = np.random.default_rng(0)
     label = np.zeros(SHAPE, np.uint8)
     label[:, 6:10, 8:12] = 1
-    image = ArrayVolume((200 + 900 * label + rng.normal(0, 60, SHAPE)).astype(np.float32))
+    image = ArrayVolume((200 + 900.0 * label + rng.normal(0, 60, SHAPE)).astype(np.float32))
     return TrainingVolume("a", image, estimate_intensity(image), ArrayVolume(label))
 
 

@@ -51,11 +51,12 @@ def test_filters_find_elsewhere_what_a_threshold_cannot(name: str) -> None:
 def chain() -> tuple[np.ndarray, np.ndarray]:
     """A bright vessel with a dim end, and dim specks that hang together with nothing."""
     image = np.zeros((9, 20, 30))
-    image[3:6, 8:11, 5:20] = 10
-    image[3:6, 8:11, 20:28] = 5
+    image[2:7, 6:13, 3:20] = 10
+    image[2:7, 6:13, 20:28] = 4
     truth = image > 0
-    image[1, 2, ::4] = 5
-    image += np.random.default_rng(0).normal(0, 0.2, image.shape)
+    image[0, 2, ::4] = 4
+    # Noise enough that Otsu's threshold is not at the edge of an empty stretch.
+    image += np.random.default_rng(0).normal(0, 0.6, image.shape)
     return image, truth
 
 
@@ -125,9 +126,11 @@ def test_frangi_answers_to_tubes_whatever_the_scale() -> None:
     assert on_tube > 3 * max(on_plate, on_blob)
     assert found.min() >= 0
     assert found.max() <= 1
-    np.testing.assert_allclose(
-        frangi_response(40 * shape, sigmas_voxels=(1.0, 2.0)), found, atol=1e-4
-    )
+    # Rounding decides where the Hessian is nearly flat, and the response faint.
+    clear = found > 0.05
+    brighter = frangi_response(40 * shape, sigmas_voxels=(1.0, 2.0))
+    np.testing.assert_allclose(brighter[clear], found[clear], atol=1e-4)
+    assert brighter[~clear].max() < 0.1
 
 
 @pytest.mark.parametrize("name", CLASSICAL)

@@ -244,6 +244,12 @@ def _require_volumes(volumes: Sequence[LabelledImage]) -> None:
             "a classical method is tuned on labelled volumes, and there is none: list some under "
             "data.labelled"
         )
+    for image, truth in volumes:
+        if image.shape != truth.shape:
+            raise DataError(
+                f"an image to tune on and its label have different shapes, {image.shape} and "
+                f"{truth.shape} (z, y, x): they are probably not of the same volume"
+            )
 
 
 _FILTER_SETTINGS = 2 * len(SIGMAS_VOXELS) * N_THRESHOLDS

@@ -76,6 +76,9 @@ def _logging(job: Job) -> Iterator[None]:
     try:
         root.info("%s", job.name)
         yield
+    except KeyboardInterrupt as stopped:
+        root.info("%s", stopped)
+        raise
     finally:
         root.removeHandler(handler)
         handler.close()
