@@ -223,3 +223,10 @@ def test_workers_start_with_our_settings_of_malloc(two: Executor, tmp_path: Path
         assert found["MALLOC_TRIM_THRESHOLD_"] == "2147483647"
         assert found["OMP_WAIT_POLICY"] == "PASSIVE"
         assert found["OMP_NUM_THREADS"] == "1"
+
+
+def test_our_own_environment_stays_as_it_was(marks: Path) -> None:
+    before = dict(os.environ)
+    with open_executor(Workers(processes=2)) as executor:
+        run_blocks(line_of_blocks(2), Trial(marks), workers=executor)
+    assert dict(os.environ) == before

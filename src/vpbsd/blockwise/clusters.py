@@ -57,13 +57,25 @@ def connect(workers: Workers) -> Iterator[Any]:
         # many it may be just starting again: then Dask gives it up for good, until a run has no
         # worker left and waits for ever. (For SLURM that is how a job is replaced.)
         settings["distributed.deploy.lost-worker-timeout"] = "1000 days"
-    with dask.config.set(settings):
+    with dask.config.set(settings), _own_environment():
         if workers.scheduler is not None:
             with _running(workers.scheduler) as client:
                 yield client
             return
         with _own_cluster(workers) as cluster, Client(cluster, set_as_default=False) as client:
             yield client
+
+
+@contextmanager
+def _own_environment() -> Iterator[None]:
+    """Give this process its environment back: Dask puts into it what it hands to its workers."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @contextmanager

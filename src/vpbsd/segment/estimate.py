@@ -168,8 +168,8 @@ def total_bytes(segmentation: Segmentation) -> int:
     worker = _worker_bytes(segmentation)
     if workers.in_process:
         return worker
-    # The process that hands out the blocks holds the program as well.
-    return workers.processes * worker + _program_bytes()
+    # The process that hands out the blocks holds the program as well, and starts others.
+    return workers.processes * worker + _program_bytes() + _PROGRAM_SLACK_BYTES
 
 
 def _worker_bytes(segmentation: Segmentation) -> int:
