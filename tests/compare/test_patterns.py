@@ -81,19 +81,22 @@ def test_codes_are_ranked_by_the_vessels_in_their_cells() -> None:
 
 
 def test_patches_are_the_nearest_that_lie_apart() -> None:
-    found = collected(
-        [volume({(0, 0, 0): 23, (2, 2, 2): 20, (2, 2, 1): 20.5}), volume({(3, 5, 4): 21}, "b")],
-        codes=1,
-    )
-    # The neighbour at distance 0.05 shows the same place as the cell at 0, so it is left out.
+    first = volume({(0, 0, 0): 20.1, (2, 2, 2): 20, (2, 2, 1): 20.5})
+    found = collected([first, volume({(2, 4, 3): 21}, "b")], codes=1)
+    # The cell at the corner is near to the code too, but its patch would stick out; the neighbour
+    # at distance 0.05 shows the same place as the cell at 0.
     assert found.distances.tolist() == [pytest.approx([0.0, 0.1], abs=1e-6)]
-    first, second = found.patches[0]
-    # The first patch has its cell in the middle: voxels 2 to 5 of 8.
-    assert found.cells[0, 0].tolist() == [2, 2, 2]
-    assert first[2:6, 2:6, 2:6] == pytest.approx(20)
-    # The second lies at the far corner and is moved into the volume.
-    assert found.cells[0, 1].tolist() == [4, 4, 3]
-    assert second[4:, 4:, 3:7] == pytest.approx(21)
+    # Both have the cell in the middle: voxels 2 to 5 of 8.
+    assert found.cells[0].tolist() == [[2, 2, 2], [2, 2, 2]]
+    for patch, brightness in zip(found.patches[0], (20, 21), strict=True):
+        assert patch[2:6, 2:6, 2:6] == pytest.approx(brightness)
+
+
+def test_a_code_at_the_border_alone_is_shown_there() -> None:
+    found = collected([volume({(3, 5, 4): 21})], codes=1)
+    # The patch is moved into the volume, so that its cell lies off the middle.
+    assert found.cells[0, 0].tolist() == [4, 4, 3]
+    assert found.patches[0, 0, 4:, 4:, 3:7] == pytest.approx(21)
 
 
 def test_places_without_a_patch_are_nan() -> None:

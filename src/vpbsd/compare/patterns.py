@@ -69,7 +69,8 @@ class CodePatterns:
     cell_share
         (N,) share of all cells that have the code.
     patches
-        (N, P, z, y, x) normalised intensities, nearest first; NaN where a code has fewer.
+        (N, P, z, y, x) normalised intensities, nearest first; NaN where a code has fewer. Patches
+        at the border of a volume count only where a code has no others.
     cells
         (N, P, 3) first voxel of the cell in its patch.
     distances
@@ -212,7 +213,7 @@ def _patches(
     places, distances = np.zeros((*count, 3), np.int64), np.full(count, np.nan)
     for row, code in enumerate(chosen):
         for column, (number, place, distance) in enumerate(
-            _nearest(grids, int(code), options.patches, edges, cell)
+            _nearest(volumes, grids, int(code), options.patches, (edges, cell))
         ):
             volume = volumes[number]
             start = _start(place, edges, volume.shape, cell)
@@ -223,16 +224,29 @@ def _patches(
 
 
 def _nearest(
-    grids: Sequence[_Grid], code: int, count: int, edges: Triplet, cell: Triplet
+    volumes: Sequence[TrainingVolume],
+    grids: Sequence[_Grid],
+    code: int,
+    count: int,
+    geometry: tuple[Triplet, Triplet],
 ) -> list[tuple[int, Triplet, float]]:
-    """Return volume, cell and distance of the nearest cells, no two within half a patch."""
-    candidates: list[tuple[float, int, Triplet]] = []
+    """Return volume, cell and distance of the nearest cells, no two within half a patch.
+
+    Cells whose patch sticks out of the volume count only where a code has no others.
+    """
+    edges, cell = geometry
+    inside: list[tuple[float, int, Triplet]] = []
+    outside: list[tuple[float, int, Triplet]] = []
     for number, grid in enumerate(grids):
         # A code can stand for background too: where the teacher sees vessels, it shows them.
         where = np.argwhere((grid.codes == code) & (grid.vessel_voxels > 0))
         found = grid.distances[tuple(where.T)]
         for index in np.argsort(found, kind="stable")[:_CANDIDATES]:
-            candidates.append((float(found[index]), number, as_triplet(where[index].tolist())))
+            place = as_triplet(where[index].tolist())
+            start = _middle_of(place, edges, cell)
+            fits = start == _start(place, edges, volumes[number].shape, cell)
+            (inside if fits else outside).append((float(found[index]), number, place))
+    candidates = inside or outside
     apart = [e / 2 / c for e, c in zip(edges, cell, strict=True)]
     taken: list[tuple[int, Triplet, float]] = []
     for distance, number, place in sorted(candidates):
@@ -250,8 +264,13 @@ def _nearest(
 
 def _start(place: Triplet, edges: Triplet, shape: Triplet, cell: Triplet) -> Triplet:
     """Return the first voxel of the patch around a cell, moved into the volume at its borders."""
-    middle = (p * c + c // 2 - e // 2 for p, c, e in zip(place, cell, edges, strict=True))
+    middle = _middle_of(place, edges, cell)
     return as_triplet([min(max(0, m), n - e) for m, n, e in zip(middle, shape, edges, strict=True)])
+
+
+def _middle_of(place: Triplet, edges: Triplet, cell: Triplet) -> Triplet:
+    """Return the first voxel of a patch with the cell in its middle, perhaps outside the volume."""
+    return as_triplet([p * c + c // 2 - e // 2 for p, c, e in zip(place, cell, edges, strict=True)])
 
 
 def _sum_cells(mask: NDArray[Any], cell: Triplet) -> NDArray[np.int64]:

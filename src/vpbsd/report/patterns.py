@@ -82,13 +82,14 @@ def patterns_figure(
     count, _, height, width = next(iter(shapes))
     tall = _TILE_INCHES * height / width
     figure = Figure(
-        figsize=(_BAR_INCHES + _TILE_INCHES * count, tall * len(rows) + 0.95), layout="constrained"
+        figsize=(_BAR_INCHES + _TILE_INCHES * count, tall * len(rows) + 0.8), layout="constrained"
     )
     bars, tiles = figure.subplots(
         1, 2, width_ratios=[_BAR_INCHES, _TILE_INCHES * count], sharey=True
     )
     _draw_bars(bars, rows)
     _draw_tiles(tiles, rows, cell_voxels)
+    figure.legend(loc="outside upper left", ncols=2, fontsize=7, frameon=False)
     if title:
         figure.suptitle(title, fontsize=9)
     save_figure(figure, path)
@@ -107,7 +108,6 @@ def _draw_bars(axes: Axes, rows: list[CodeRow]) -> None:
     axes.invert_xaxis()
     axes.yaxis.tick_right()
     axes.spines[["top", "left", "right"]].set_visible(False)
-    axes.legend(fontsize=7, frameon=False, loc="lower left")
 
 
 def _draw_tiles(axes: Axes, rows: list[CodeRow], cell_voxels: Triplet) -> None:
