@@ -129,7 +129,11 @@ def _training(job: Job) -> dict[str, Any]:
     return {
         "steps": facts["steps"],
         "training_seconds": facts["seconds"] + facts.get("teacher_seconds", 0.0),
-        "budget": {"kind": budget.kind, "value": budget.value or job.run.distill.steps},
+        "budget": {
+            "kind": budget.kind,
+            "value": budget.value or job.run.distill.steps,
+            "tuning_trials": job.tuning_trials,
+        },
     }
 
 
