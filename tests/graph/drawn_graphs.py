@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -62,4 +63,24 @@ def same(a: VesselGraph, b: VesselGraph) -> bool:
         a.voxel_size == b.voxel_size
         and a.shape_voxels == b.shape_voxels
         and all(np.array_equal(getattr(a, n), getattr(b, n)) for n in names)
+    )
+
+
+def shuffled(graph: VesselGraph, seed: int) -> VesselGraph:
+    """Return the same graph with its edges in another order, some of them turned round."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(graph.edges)
+    turned = rng.random(graph.edges) < 0.5
+    position, radius, ends = [], [], []
+    for edge in order:
+        way = -1 if turned[edge] else 1
+        position.append(graph.point_position_um[graph.points(edge)][::way])
+        radius.append(graph.point_radius_um[graph.points(edge)][::way])
+        ends.append(graph.edge_nodes[edge][::way])
+    return replace(
+        graph,
+        edge_nodes=np.array(ends, dtype=np.int64).reshape(-1, 2),
+        edge_offsets=np.cumsum([0, *map(len, radius)]).astype(np.int64),
+        point_position_um=np.concatenate([*position, np.empty((0, 3), np.float32)]),
+        point_radius_um=np.concatenate([*radius, np.empty(0, np.float32)]),
     )

@@ -90,14 +90,14 @@ def step_lengths_um(points: NDArray[np.float64], offsets: NDArray[np.int64]) -> 
 
 def first_steps(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return where the steps of each edge begin among the steps of a run of edges."""
-    return offsets[:-1] - offsets[0] - np.arange(len(offsets) - 1)
+    return np.asarray(offsets[:-1] - offsets[0] - np.arange(len(offsets) - 1))
 
 
 def _widths_um(voxel_size: VoxelSize) -> NDArray[np.float64]:
     return WIDTH_VOXELS * np.asarray(voxel_size.zyx_um)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _smooth(
     points: NDArray[np.float64],
     offsets: NDArray[np.int64],
@@ -121,7 +121,7 @@ def _smooth(
                 smooth[i, axis] = _mean(points[:, axis], arc, first, last, i, width)
 
 
-@numba.njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, inline="always")
 def _reflected(values: NDArray[np.float64], first: int, last: int, j: int) -> float:
     """Return the value at ``j``, which may lie up to one edge's length before or behind it."""
     if j < first:
@@ -131,7 +131,7 @@ def _reflected(values: NDArray[np.float64], first: int, last: int, j: int) -> fl
     return float(values[j])
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _mean(
     values: NDArray[np.float64],
     arc: NDArray[np.float64],

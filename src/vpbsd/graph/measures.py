@@ -25,6 +25,16 @@ from vpbsd.graph.vessel_graph import VesselGraph
 __all__ = ["EdgeMeasures", "measure_edges", "node_components"]
 
 
+_ALONG = (
+    "length_um",
+    "radius_mean_um",
+    "radius_min_um",
+    "radius_max_um",
+    "volume_um3",
+    "surface_um2",
+)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class EdgeMeasures:
     """Measures of E edges and N nodes, in micrometres.
@@ -65,9 +75,7 @@ class EdgeMeasures:
 
 def measure_edges(graph: VesselGraph) -> EdgeMeasures:
     """Measure every edge; the points are read a few edges at a time."""
-    names = ("length_um", "volume_um3", "surface_um2")
-    names += ("radius_mean_um", "radius_min_um", "radius_max_um")
-    along = {name: np.empty(graph.edges) for name in names}
+    along = {name: np.empty(graph.edges) for name in _ALONG}
     for edges in edge_chunks(graph):
         for name, values in _along(graph, edges).items():
             along[name][edges] = values

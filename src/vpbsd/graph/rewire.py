@@ -9,6 +9,7 @@ which things were done to it.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numba
 import numpy as np
@@ -97,7 +98,7 @@ def in_order(graph: VesselGraph) -> VesselGraph:
     )
 
 
-def _later(a: list[NDArray[np.generic]], b: list[NDArray[np.generic]]) -> NDArray[np.bool_]:
+def _later(a: list[NDArray[Any]], b: list[NDArray[Any]]) -> NDArray[np.bool_]:
     """Whether rows of ``a`` come after rows of ``b`` in lexicographic order."""
     after, same = np.zeros(len(a[0]), dtype=np.bool_), np.ones(len(a[0]), dtype=np.bool_)
     for u, v in zip(a, b, strict=True):
@@ -106,7 +107,7 @@ def _later(a: list[NDArray[np.generic]], b: list[NDArray[np.generic]]) -> NDArra
     return after
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _walk(
     edge_nodes: NDArray[np.int64],
     inner: NDArray[np.bool_],
@@ -185,7 +186,7 @@ def _assembled(
     )
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _gather(
     halves: NDArray[np.int64],
     starts: NDArray[np.int64],

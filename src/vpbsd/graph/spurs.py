@@ -100,8 +100,8 @@ class _Pruning:
 
     def run(self) -> NDArray[np.bool_]:
         """Return which edges go, (E,)."""
-        for edge in np.flatnonzero(self._may_be_spur()):
-            self._consider(int(edge))
+        for candidate in np.flatnonzero(self._may_be_spur()):
+            self._consider(int(candidate))
         while self._queue:
             length, free, edge = heapq.heappop(self._queue)
             a, b, now, members = self._edge(edge)
