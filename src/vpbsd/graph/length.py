@@ -37,7 +37,7 @@ from vpbsd.graph.vessel_graph import VesselGraph
 
 __all__ = ["WIDTH_VOXELS", "edge_chunks", "edge_lengths_um", "smoothed_points_um"]
 
-WIDTH_VOXELS = 5.75
+WIDTH_VOXELS = 5.8
 """Half the width of the kernel, in voxels of each axis."""
 
 _CURVE = 11.0 / 3.0
