@@ -133,7 +133,6 @@ def summarise(
     degrees = dict(enumerate(np.bincount(measures.node_degree).tolist()))
     branch_points = sum(n for degree, n in degrees.items() if degree >= 3)
     components = int(measures.node_component.max(initial=-1)) + 1
-    p10, p50, p90 = (_percentile(radius, weight, q) for q in (0.1, 0.5, 0.9))
     bent = measures.tortuosity[np.isfinite(measures.tortuosity)]
     anisotropy, direction = _orientation(tensor)
     return GraphSummary(
@@ -149,11 +148,6 @@ def summarise(
         components=components,
         loops=graph.edges - graph.nodes + components,
         edge_length_mean_um=_mean(measures.length_um),
-        radius_mean_um=_mean(radius, weight),
-        radius_p10_um=p10,
-        radius_p50_um=p50,
-        radius_p90_um=p90,
-        capillary_length_share=_mean((radius < capillary_radius_um).astype(np.float64), weight),
         capillary_radius_um=capillary_radius_um,
         tortuosity_mean=_mean(bent),
         cone_volume_um3=float(measures.volume_um3.sum()),
@@ -165,6 +159,7 @@ def summarise(
             "length_um": histogram(measures.length_um),
             "tortuosity": histogram(bent, start=1.0),
         },
+        **_radius_numbers(radius, weight, capillary_radius_um),
     )
 
 
@@ -209,6 +204,20 @@ def _orientation(
     tensor = tensor / np.trace(tensor)
     z, y, x = canonical(np.linalg.eigh(tensor).eigenvectors[:, -1][None])[0].tolist()
     return fractional_anisotropy(tensor), (z, y, x)
+
+
+def _radius_numbers(
+    radius: NDArray[np.float64], weight: NDArray[np.float64], capillary_radius_um: float
+) -> dict[str, float | None]:
+    p10, p50, p90 = (_percentile(radius, weight, q) for q in (0.1, 0.5, 0.9))
+    thin = (radius < capillary_radius_um).astype(np.float64)
+    return {
+        "radius_mean_um": _mean(radius, weight),
+        "radius_p10_um": p10,
+        "radius_p50_um": p50,
+        "radius_p90_um": p90,
+        "capillary_length_share": _mean(thin, weight),
+    }
 
 
 def _mean(values: NDArray[np.float64], weight: NDArray[np.float64] | None = None) -> float | None:
