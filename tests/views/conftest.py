@@ -124,6 +124,15 @@ def brain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def long_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image of 16 x 32 x 300 voxels, with a second level."""
+    path = tmp_path_factory.mktemp("long") / "long.ome.zarr"
+    values = np.arange(16 * 32 * 300, dtype=np.uint32).reshape(16, 32, 300)
+    write_zarr(path, (values % 251).astype(np.uint8), "image")
+    return path
+
+
 def write_zarr(path: Path, array: np.ndarray, kind: str, ngff: str = "0.5") -> None:
     """Write a pyramid as segmentation does."""
     layout = OutputLayout(

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vpbsd.geometry import Box, VoxelSize
 from vpbsd.views.layer import ZarrLayer, pyramid
@@ -43,12 +44,14 @@ _FIRST_HEIGHTS = 1.5
 
 _IMAGE_SHADER = "#uicontrol invlerp normalized\nvoid main() {\n  emitGrayscale(normalized());\n}\n"
 _RADIUS_SHADER = """\
-#uicontrol float thin slider(min=0.0, max=20.0, default=2.0)
-#uicontrol float thick slider(min=1.0, max=100.0, default=15.0)
-void main() {
-  emitRGB(colormapJet(clamp((prop_radius_um() - thin) / max(thick - thin, 0.001), 0.0, 1.0)));
-}
+#uicontrol float thin_um slider(min=0.0, max={most:.3f}, default={thin:.3f})
+#uicontrol float thick_um slider(min=0.0, max={most:.3f}, default={thick:.3f})
+void main() {{
+  float share = (prop_radius_um() - thin_um) / max(thick_um - thin_um, 0.001);
+  emitRGB(colormapJet(clamp(share, 0.0, 1.0)));
+}}
 """
+_THIN_PERCENT, _THICK_PERCENT = 5.0, 95.0
 
 
 def intensity_range(volume: Volume) -> tuple[float, float]:
@@ -91,14 +94,28 @@ def zarr_layer(layer: ZarrLayer, url: str, name: str) -> dict[str, Any]:
     }
 
 
-def skeleton_layer(url: str, name: str, segments: Sequence[int]) -> dict[str, Any]:
-    """Return the layer that shows a graph written by :mod:`vpbsd.views.precomputed`."""
+def skeleton_layer(
+    url: str, name: str, segments: Sequence[int], radius_um: NDArray[np.float32]
+) -> dict[str, Any]:
+    """Return the layer that shows a graph written by :mod:`vpbsd.views.precomputed`.
+
+    Parameters
+    ----------
+    url, name
+        Where it is served, and what it is called.
+    segments
+        Numbers of its parts; all are shown.
+    radius_um
+        Of its points, to choose the colours: blue = thin, red = thick.
+    """
+    thin, thick, most = np.percentile(radius_um, (_THIN_PERCENT, _THICK_PERCENT, 100.0))
+    shader = _RADIUS_SHADER.format(thin=thin, thick=thick, most=max(most, 0.001))
     return {
         "type": "segmentation",
         "name": name,
         "source": f"precomputed://{url}",
         "segments": [str(segment) for segment in segments],
-        "skeletonRendering": {"mode3d": "lines", "lineWidth3d": 3, "shader": _RADIUS_SHADER},
+        "skeletonRendering": {"mode3d": "lines", "lineWidth3d": 3, "shader": shader},
     }
 
 

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from vpbsd.errors import DataError
-from vpbsd.views.graph_folder import is_graph_folder, read_edges
+from vpbsd.views.graph_folder import Polylines, is_graph_folder, read_edges
 from vpbsd.views.layer import ZarrLayer, open_layer
 from vpbsd.views.mounts import mount_name
 from vpbsd.views.neuroglancer import link, skeleton_layer, viewer_state, zarr_layer
@@ -68,7 +68,8 @@ def view_session(
     opened = [open_layer(path) for path in layers]
     with TemporaryDirectory(prefix="vpbsd-view-") as scratch:
         skeletons = Path(scratch)
-        parts, notes = ([], ()) if graph is None else _write_graph(graph, skeletons)
+        vessels = None if graph is None else _vessels(graph)
+        parts = [] if vessels is None else write_skeletons(vessels, skeletons)
         folders = {mount_name(i, layer.path): layer.path for i, layer in enumerate(opened)}
         if parts:
             folders["graph"] = skeletons
@@ -78,25 +79,31 @@ def view_session(
                 zarr_layer(layer, server.url(mount), name)
                 for layer, mount, name in zip(opened, folders, names, strict=False)
             ]
-            if parts:
-                shown.append(skeleton_layer(server.url("graph"), names[-1], parts))
+            if vessels is not None and parts:
+                url = server.url("graph")
+                shown.append(skeleton_layer(url, names[-1], parts, vessels.radius_um))
             first: ZarrLayer = opened[0]
             state = viewer_state(
                 shown, first.voxel_size, first.volume.shape_zyx, first.translation_um
             )
-            yield ViewSession(server, state, link(page, state), notes)
+            yield ViewSession(server, state, link(page, state), _notes(vessels))
 
 
-def _write_graph(graph: Path, folder: Path) -> tuple[list[int], tuple[str, ...]]:
+def _vessels(graph: Path) -> Polylines:
     if not is_graph_folder(graph):
         raise DataError(
             f"'{graph}' is not a folder that `vpbsd graph` left: it holds no edges.parquet and "
             "nodes.parquet; check the path"
         )
-    vessels = read_edges(graph)
-    notes = [f"of the graph: {vessels.note}"] if vessels.note else []
-    parts = write_skeletons(vessels, folder)
-    return parts, (*notes, *(() if parts else ("the graph holds no vessel",)))
+    return read_edges(graph)
+
+
+def _notes(vessels: Polylines | None) -> tuple[str, ...]:
+    if vessels is None:
+        return ()
+    if len(vessels.edge) == 0:
+        return ("the graph holds no vessel",)
+    return (f"of the graph: {vessels.note}",) if vessels.note else ()
 
 
 def _unlike(names: Sequence[str]) -> list[str]:
