@@ -14,7 +14,8 @@ import pytest
 from vpbsd.errors import ConfigError, DataError
 from vpbsd.geometry import VoxelSize
 from vpbsd.views.graph_folder import Polylines, read_edges
-from vpbsd.views.neuroglancer import intensity_range, link, viewer_state
+from vpbsd.views.intensities import intensity_range
+from vpbsd.views.neuroglancer import link, viewer_state
 from vpbsd.views.precomputed import write_skeletons
 from vpbsd.views.session import view_session
 from vpbsd.volumes import ArrayVolume

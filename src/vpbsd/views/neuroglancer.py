@@ -9,7 +9,6 @@ says otherwise.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -17,9 +16,9 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbsd.geometry import Box, VoxelSize
-from vpbsd.views.layer import ZarrLayer, pyramid
-from vpbsd.volumes import Volume
+from vpbsd.geometry import VoxelSize
+from vpbsd.views.intensities import intensity_range
+from vpbsd.views.layer import ZarrLayer
 
 __all__ = [
     "NEUROGLANCER",
@@ -34,9 +33,6 @@ NEUROGLANCER = "https://neuroglancer-demo.appspot.com"
 
 _MASK_COLOUR = "#e63c3c"
 _METRES_PER_MICROMETRE = 1e-6
-# What is looked at to choose the brightness.
-_SAMPLE_VOXELS = 2_000_000
-_DARK_PERCENT, _BRIGHT_PERCENT = 1.0, 99.8
 # The larger edge of a volume as it is shown first, in pixels of a panel, and against the height
 # of the 3D panel.
 _FIRST_PIXELS = 500
@@ -52,24 +48,6 @@ void main() {{
 }}
 """
 _THIN_PERCENT, _THICK_PERCENT = 5.0, 95.0
-
-
-def intensity_range(volume: Volume) -> tuple[float, float]:
-    """Return the intensities that are shown black and white, from a bounded sample.
-
-    The coarsest level that still has much to tell where there is a pyramid, else the middle.
-    """
-    levels = [v for v in pyramid(volume) if math.prod(v.shape_zyx) <= _SAMPLE_VOXELS]
-    chosen = levels[0] if levels else volume
-    edge = round(_SAMPLE_VOXELS ** (1 / 3))
-    shape = [min(n, edge) if not levels else n for n in chosen.shape_zyx]
-    start = [(n - e) // 2 for n, e in zip(chosen.shape_zyx, shape, strict=True)]
-    values = chosen.read(Box.at(start, shape))
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return (0.0, 1.0)
-    dark, bright = (float(v) for v in np.percentile(finite, (_DARK_PERCENT, _BRIGHT_PERCENT)))
-    return (dark, bright) if bright > dark else (dark, dark + 1.0)
 
 
 def zarr_layer(layer: ZarrLayer, url: str, name: str) -> dict[str, Any]:

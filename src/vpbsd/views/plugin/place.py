@@ -1,0 +1,66 @@
+"""Where the viewer looks, in voxels of a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vpbsd.errors import DataError
+from vpbsd.geometry import Box, as_triplet
+from vpbsd.views.plugin.crop import box_around
+
+__all__ = ["centre_voxel", "view_box"]
+
+
+def centre_voxel(viewer: Any, layer: Any) -> tuple[float, ...]:
+    """Return the voxel of a layer in the middle of the view, which may lie outside the layer.
+
+    Along the axes that are shown, where the camera looks; along the others, the slice.
+    """
+    world = [float(v) for v in viewer.dims.point]
+    shown = list(viewer.dims.displayed)
+    # The camera counts three axes, of which a 2D view uses the last two.
+    for axis, place in zip(shown, viewer.camera.center[-len(shown) :], strict=True):
+        world[axis] = float(place)
+    return tuple(float(v) for v in layer.world_to_data(world[-layer.ndim :]))
+
+
+def view_box(viewer: Any, layer: Any, depth_voxels: Sequence[int]) -> Box:
+    """Return the part of a layer that the view shows.
+
+    Parameters
+    ----------
+    viewer, layer
+        Of napari; the layer has three axes.
+    depth_voxels
+        Edges (z, y, x) to take along the axes that are not shown, around the slice.
+
+    Raises
+    ------
+    DataError
+        If the view shows nothing of the layer.
+    """
+    centre = centre_voxel(viewer, layer)
+    box = box_around(
+        [min(max(c, 0), n - 1) for c, n in zip(centre, _shape(layer), strict=True)],
+        depth_voxels,
+        _shape(layer),
+    )
+    # Corners are in voxels of the level that is drawn.
+    factor = np.asarray(layer.downsample_factors)[layer.data_level] if layer.multiscale else 1.0
+    low, high = np.asarray(layer.corner_pixels) * factor
+    offset = viewer.dims.ndim - layer.ndim
+    start, stop = list(box.start), list(box.stop)
+    for axis in (a - offset for a in viewer.dims.displayed if a >= offset):
+        start[axis] = max(0, int(np.floor(low[axis])))
+        stop[axis] = min(_shape(layer)[axis], int(np.ceil(high[axis])) + 1)
+    shown = Box(as_triplet(start), as_triplet(stop))
+    if shown.is_empty:
+        raise DataError(f"the view shows nothing of layer '{layer.name}'; move it into the view")
+    return shown
+
+
+def _shape(layer: Any) -> tuple[int, int, int]:
+    return as_triplet((layer.data[0] if layer.multiscale else layer.data).shape)
