@@ -6,7 +6,7 @@ itself, and blocks begin at multiples of the net's stride, as in :mod:`vpbsd.blo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbsd.blockwise import Block
-from vpbsd.errors import ConfigError, DataError
+from vpbsd.errors import ConfigError
 from vpbsd.geometry import Box, Triplet, as_triplet, tile
 from vpbsd.machine import choose_device, choose_precision
 from vpbsd.segment import RuntimeSpec, SegmentModel
@@ -23,7 +23,7 @@ from vpbsd.segment.planning import require_channels
 from vpbsd.segment.runtimes import NetShape
 from vpbsd.volumes import Volume, estimate_intensity
 
-__all__ = ["MOST_VOXELS", "Crop", "box_around", "segment_crop"]
+__all__ = ["MOST_VOXELS", "Crop", "segment_crop"]
 
 MOST_VOXELS = 2**27
 """What a look at a part may cover; 512 x 512 x 512."""
@@ -52,25 +52,6 @@ class Crop:
     done: int
     total: int
     threshold: float
-
-
-def box_around(centre: Sequence[float], edges: Sequence[int], shape: Sequence[int]) -> Box:
-    """Return a box of ``edges`` voxels with its middle at ``centre``, clipped to a volume.
-
-    Raises
-    ------
-    DataError
-        If nothing of it lies inside the volume.
-    """
-    start = [round(c - (e - 1) / 2) for c, e in zip(centre, edges, strict=True)]
-    whole = Box.whole(shape)
-    box = Box.at(start, edges).intersect(whole)
-    if box.is_empty:
-        raise DataError(
-            f"a box of {as_triplet(edges)} voxels around {tuple(round(c) for c in centre)} lies "
-            f"outside the image of {whole.shape} voxels; move the view onto the image"
-        )
-    return box
 
 
 def segment_crop(

@@ -70,7 +70,12 @@ def _nodes(nodes: Nodes, name: str) -> tuple[Any, dict[str, Any], str]:
     note = f" (without the {nodes.left_out} thinnest)" if nodes.left_out else ""
     settings: dict[str, Any] = {
         "name": f"{name}{note}",
-        "features": {"node": nodes.node, "degree": nodes.degree, "radius_um": nodes.radius_um},
+        "features": {
+            "node": nodes.node,
+            # As a float: napari takes few whole numbers for categories, and says so each time.
+            "degree": nodes.degree.astype(np.float32),
+            "radius_um": nodes.radius_um,
+        },
         "size": np.maximum(2 * nodes.radius_um, _LEAST_NODE_UM),
         "border_width": 0.0,
         "opacity": 0.7,

@@ -9,9 +9,27 @@ import numpy as np
 
 from vpbsd.errors import DataError
 from vpbsd.geometry import Box, as_triplet
-from vpbsd.views.plugin.crop import box_around
 
-__all__ = ["centre_voxel", "view_box"]
+__all__ = ["box_around", "centre_voxel", "view_box"]
+
+
+def box_around(centre: Sequence[float], edges: Sequence[int], shape: Sequence[int]) -> Box:
+    """Return a box of ``edges`` voxels with its middle at ``centre``, clipped to a volume.
+
+    Raises
+    ------
+    DataError
+        If nothing of it lies inside the volume.
+    """
+    start = [round(c - (e - 1) / 2) for c, e in zip(centre, edges, strict=True)]
+    whole = Box.whole(shape)
+    box = Box.at(start, edges).intersect(whole)
+    if box.is_empty:
+        raise DataError(
+            f"a box of {as_triplet(edges)} voxels around {tuple(round(c) for c in centre)} lies "
+            f"outside the image of {whole.shape} voxels; move the view onto the image"
+        )
+    return box
 
 
 def centre_voxel(viewer: Any, layer: Any) -> tuple[float, ...]:

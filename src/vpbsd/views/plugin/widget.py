@@ -6,14 +6,15 @@ can mend is shown as one sentence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vpbsd.errors import ConfigError, MissingExtraError, VpbsdError
 from vpbsd.geometry import Box
 
 try:
+    from magicgui.types import FileDialogMode
     from magicgui.widgets import (
         CheckBox,
         ComboBox,
@@ -32,9 +33,11 @@ except ImportError as error:
         "'vpbsd[napari]', and choose a Qt as napari's documentation says"
     ) from error
 
-from vpbsd.views.plugin.crop import Crop, box_around, segment_crop
 from vpbsd.views.plugin.layer_volume import LayerVolume, layer_voxel_size, translation_of
-from vpbsd.views.plugin.place import centre_voxel, view_box
+from vpbsd.views.plugin.place import box_around, centre_voxel, view_box
+
+if TYPE_CHECKING:
+    from vpbsd.views.plugin.crop import Crop
 
 __all__ = ["SegmentCrop"]
 
@@ -64,9 +67,12 @@ class SegmentCrop(Container[Any]):
         self._viewer = napari_viewer
         self.worker: Any = None
         self.image = ComboBox(label="image", choices=self._images)
-        self.model = FileEdit(label="model", mode="r", filter="*.safetensors", nullable=True)
+        self.model = FileEdit(
+            label="model", mode=FileDialogMode.EXISTING_FILE, filter="*.safetensors", nullable=True
+        )
         self.model.tooltip = "a model file; the folder of a run can be written in"
-        self.where = RadioButtons(label="part", choices=[_BOX, _VIEW], value=_BOX)
+        self.where = RadioButtons(label="part", choices=[_BOX, _VIEW])
+        self.where.value = _BOX
         self.box_voxels = LineEdit(label="box, z y x voxels", value=_FIRST_BOX)
         self.voxel_size_um = LineEdit(label="voxel size, z y x µm")
         self.voxel_size_um.tooltip = "empty: that of the layer"
@@ -115,7 +121,7 @@ class SegmentCrop(Container[Any]):
             self.worker.quit()
             self.cancel.enabled = False
 
-    def _work(self) -> Any:
+    def _work(self) -> Callable[[], Generator[Crop, None, tuple[Crop, Any]]]:
         """Return what the thread does, with all that it needs of the viewer taken now."""
         layer = self.image.value
         if layer is None:
@@ -128,8 +134,10 @@ class SegmentCrop(Container[Any]):
         threshold = _threshold(self.threshold.value)
         invert = bool(self.invert.value)
 
-        def work() -> Iterator[Crop]:
+        def work() -> Generator[Crop, None, tuple[Crop, Any]]:
+            # Both load torch, which takes seconds; the viewer goes on meanwhile.
             from vpbsd.models import load_model
+            from vpbsd.views.plugin.crop import segment_crop
 
             try:
                 model = load_model(path)
@@ -228,7 +236,7 @@ def _threshold(text: str) -> float | None:
         raise ConfigError(f"the threshold is a number between 0 and 1, got '{text}'") from None
 
 
-def _model_path(value: Path | None) -> Path:
+def _model_path(value: Any) -> Path:
     if value is None or not str(value).strip() or value == Path():
         raise ConfigError("choose a model first: the folder of a run, or a .safetensors file")
     return Path(value)
