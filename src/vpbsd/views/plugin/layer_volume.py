@@ -36,11 +36,7 @@ class LayerVolume(Volume):
     """
 
     def __init__(self, levels: Sequence[Any], name: str, voxel_size: VoxelSize) -> None:
-        if len(levels[0].shape) != 3:
-            raise DataError(
-                f"layer '{name}' has the shape {tuple(levels[0].shape)}, but what is segmented is "
-                "one volume (z, y, x): split colours, channels or times into layers of their own"
-            )
+        _require_three_axes(levels[0].shape, name)
         super().__init__(name, (1, *levels[0].shape), levels[0].dtype, voxel_size)
         self._levels = tuple(levels)
 
@@ -72,11 +68,15 @@ def layer_voxel_size(layer: Any, given_um: Sequence[float] | None = None) -> Vox
 
     Raises
     ------
+    DataError
+        If the layer does not have three axes.
     VoxelSizeUnknownError
         If neither the layer nor the user says.
     ConfigError
         If a size is not positive.
     """
+    shape = layer.data[0].shape if layer.multiscale else layer.data.shape
+    _require_three_axes(shape, layer.name)
     if given_um is not None:
         return VoxelSize.of(given_um)
     scale = [abs(float(s)) for s in layer.scale]
@@ -89,6 +89,14 @@ def layer_voxel_size(layer: Any, given_um: Sequence[float] | None = None) -> Vox
             "units); write the voxel size in µm into the widget, as z y x"
         )
     return VoxelSize.of(scale)
+
+
+def _require_three_axes(shape: Sequence[int], name: str) -> None:
+    if len(shape) != 3:
+        raise DataError(
+            f"layer '{name}' has the shape {tuple(shape)}, but what is segmented is one volume "
+            "(z, y, x): split colours, channels or times into layers of their own"
+        )
 
 
 def _micrometres(unit: Any) -> float | None:

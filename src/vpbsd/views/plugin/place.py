@@ -40,7 +40,7 @@ def centre_voxel(viewer: Any, layer: Any) -> tuple[float, ...]:
     world = [float(v) for v in viewer.dims.point]
     shown = list(viewer.dims.displayed)
     # The camera counts three axes, of which a 2D view uses the last two.
-    for axis, place in zip(shown, viewer.camera.center[-len(shown) :], strict=True):
+    for axis, place in zip(shown, _camera(viewer).center[-len(shown) :], strict=True):
         world[axis] = float(place)
     return tuple(float(v) for v in layer.world_to_data(world[-layer.ndim :]))
 
@@ -78,6 +78,11 @@ def view_box(viewer: Any, layer: Any, depth_voxels: Sequence[int]) -> Box:
     if shown.is_empty:
         raise DataError(f"the view shows nothing of layer '{layer.name}'; move it into the view")
     return shown
+
+
+def _camera(viewer: Any) -> Any:
+    """Return the camera, which napari 0.9 moved from the viewer to its scene."""
+    return viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
 
 
 def _shape(layer: Any) -> tuple[int, int, int]:
