@@ -67,18 +67,12 @@ def segment_crop(
 
     Parameters
     ----------
-    volume
-        Of one channel for each that the net takes.
-    model
-        Loaded model.
+    volume, model
+        With as many channels as the net takes.
     box
         Inside the volume.
-    threshold
-        None = the model's own.
-    invert
-        Vessels are darker than the tissue.
-    precision
-        ``auto`` = what is usual on such a processor.
+    threshold, invert, precision
+        As in :class:`~vpbsd.segment.SegmentOptions`; ``auto`` = what is usual on such a processor.
 
     Yields
     ------
