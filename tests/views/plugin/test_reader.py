@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-import dask.array as da
 import numpy as np
 import pytest
 
 from vpbsd.errors import VpbsdError
 from vpbsd.geometry import VoxelSize
 from vpbsd.views.plugin.graph_layers import graph_layers
-from vpbsd.views.plugin.lazy import as_dask
+from vpbsd.views.plugin.lazy import LazyArray, lazy_channels
 from vpbsd.views.plugin.reader import get_reader, read
 from vpbsd.volumes import ArrayVolume, open_volume
 
@@ -46,9 +46,9 @@ def test_mask_is_a_labels_layer(viewer, brain: Path) -> None:
     (layer,) = add(viewer, brain / "mask.ome.zarr")
     assert (type(layer).__name__, layer.name) == ("Labels", "mask")
     assert place(layer) == ([4, 2, 2], [0, 0, 0], MICROMETRES)
-    assert isinstance(layer.data, da.Array)
+    assert isinstance(layer.data, LazyArray)
     values = open_volume(brain / "mask.ome.zarr")._handle[:]
-    assert np.array_equal(layer.data.compute(), values)
+    assert np.array_equal(np.asarray(layer.data), values)
     assert layer.metadata["vpbsd"]["kind"] == "mask"
 
 
@@ -72,7 +72,6 @@ def test_pyramid_comes_along(viewer, long_image: Path) -> None:
     (layer,) = add(viewer, long_image)
     assert layer.multiscale
     assert [tuple(level.shape) for level in layer.data] == [(16, 32, 300), (8, 16, 150)]
-    assert layer.data[0].chunksize == (16, 16, 16)
 
 
 def test_only_what_is_shown_is_read(long_image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,24 +84,49 @@ def test_only_what_is_shown_is_read(long_image: Path, monkeypatch: pytest.Monkey
         return original(self, box, channels)
 
     monkeypatch.setattr(type(volume), "_read", counted)
-    plane = as_dask(volume)[5, 0:16, 32:48]
+    (array,) = lazy_channels(volume)
     assert boxes == []
-    assert plane.compute().shape == (16, 16)
-    assert sum(box.size_voxels for box in boxes) <= 16**3
+    assert array[5, 0:16, 32:48].shape == (16, 16)
+    # Small chunks are read by the eight; the volume has 150.
+    assert sum(box.size_voxels for box in boxes) <= 8 * 16**3
+    before = len(boxes)
+    array[6, 0:16, 32:48]  # in the same chunks, which are kept
+    assert len(boxes) == before
 
 
 def test_lazy_array_is_the_volume() -> None:
     values = np.random.default_rng(0).integers(0, 99, (2, 7, 9, 11)).astype(np.uint16)
-    array = as_dask(ArrayVolume(values, VoxelSize(1, 1, 1)), 1)
-    for index in (
-        np.s_[:],
-        np.s_[3],
-        np.s_[1:6:2, 4, ::3],
-        np.s_[-1, -3:],
-        np.s_[::-1],
-        np.s_[2:2],
-    ):
-        assert np.array_equal(array[index].compute(), values[1][index])
+    array = LazyArray(ArrayVolume(values, VoxelSize(1, 1, 1)), 1)
+    assert (array.shape, array.dtype, array.ndim, array.size) == ((7, 9, 11), np.uint16, 3, 693)
+    indices = (
+        *(np.s_[:], np.s_[3], np.s_[1:6:2, 4, ::3], np.s_[-1, -3:], np.s_[::-1], np.s_[2:2]),
+        *(np.s_[...], np.s_[..., 2], np.s_[1, ..., np.int64(2)], np.s_[1, 2, 3]),
+    )
+    for index in indices:
+        assert np.array_equal(array[index], values[1][index])
+    assert np.array_equal(np.asarray(array), values[1])
+    for wrong in (np.s_[7], np.s_[0, 0, 0, 0]):
+        with pytest.raises(IndexError):
+            array[wrong]
+
+
+def test_slice_of_a_whole_brain_takes_no_time() -> None:
+    class Brain(ArrayVolume):
+        """10 000 voxels along each axis, in chunks of 64."""
+
+        def __init__(self) -> None:
+            super().__init__(np.zeros((1, 1, 1), np.uint8), VoxelSize(1, 1, 1))
+            self.shape = (1, 10_000, 10_000, 10_000)
+
+        chunk_voxels = (64, 64, 64)
+
+        def _read(self, box, channels):
+            return np.ones((1, *box.shape), np.uint8)
+
+    started = time.process_time()
+    (array,) = lazy_channels(Brain())
+    assert array[5_000, 3_000:3_500, 3_000:3_500].all()
+    assert time.process_time() - started < 2
 
 
 def test_channels_are_layers(tmp_path: Path, viewer) -> None:
@@ -114,7 +138,7 @@ def test_channels_are_layers(tmp_path: Path, viewer) -> None:
     )
     layers = add(viewer, tmp_path / "two.ome.zarr")
     assert [layer.name for layer in layers] == ["two channel 0", "two channel 1"]
-    assert np.array_equal(layers[1].data.compute(), values[1])
+    assert np.array_equal(np.asarray(layers[1].data), values[1])
 
 
 def test_graph(viewer, graph_folder: Path) -> None:
@@ -173,7 +197,7 @@ def test_damage_is_told(brain: Path, tmp_path: Path) -> None:
     for chunk in (p for p in (path / "0" / "c").rglob("*") if p.is_file()):
         chunk.write_bytes(chunk.read_bytes()[:20])
     with pytest.raises(VpbsdError, match="truncated"):
-        array.compute()
+        array[0]
 
 
 def test_sample(viewer) -> None:

@@ -22,7 +22,7 @@ from vpbsd.views.graph_folder import is_graph_folder
 from vpbsd.views.intensities import intensity_range
 from vpbsd.views.layer import ZarrLayer, open_layer, pyramid
 from vpbsd.views.plugin.graph_layers import graph_layers
-from vpbsd.views.plugin.lazy import as_dask
+from vpbsd.views.plugin.lazy import lazy_channels
 
 __all__ = ["LayerData", "get_reader", "read"]
 
@@ -66,7 +66,7 @@ def _graph(path: str) -> Path | None:
 
 
 def _zarr_layers(layer: ZarrLayer) -> list[LayerData]:
-    levels = pyramid(layer.volume)
+    levels = [lazy_channels(level) for level in pyramid(layer.volume)]
     shared = {
         "multiscale": len(levels) > 1,
         "scale": layer.voxel_size.zyx_um,
@@ -76,7 +76,7 @@ def _zarr_layers(layer: ZarrLayer) -> list[LayerData]:
     }
     found: list[LayerData] = []
     for channel in range(layer.volume.channels):
-        arrays = [as_dask(level, channel) for level in levels]
+        arrays = [level[channel] for level in levels]
         name = layer.name if layer.volume.channels == 1 else f"{layer.name} channel {channel}"
         settings = {"name": name, **shared, **_look(layer, channel)}
         data = arrays if len(arrays) > 1 else arrays[0]
