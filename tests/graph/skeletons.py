@@ -32,7 +32,8 @@ def fragments_of(
     for part in plan_blocks(shape, block):
         # In the padded array the block with its rim starts where the block starts in the volume.
         box = part.write.grow(1).shift((1, 1, 1)).slices
-        found.append(trace(padded[box], radii[box], part.write.start, shape))
+        inside = padded[box]
+        found.append(trace(inside, radii[box][inside], part.write.start, shape))
     return found
 
 

@@ -142,7 +142,7 @@ def trace(
     skeleton
         (z, y, x) of the block and one voxel around it; False outside the volume.
     radius_um
-        Of the same shape: the radius where there is skeleton.
+        (N,) of each skeleton voxel, in the order of ``skeleton`` (z slowest).
     start
         First voxel of the block (without the rim) in the volume.
     shape_voxels
@@ -152,25 +152,24 @@ def trace(
     """
     from vpbsd.graph.trace import LINK, NODE, chains, classify, pairs
 
-    mark = np.ascontiguousarray(skeleton).view(np.uint8).copy()
+    mark = skeleton.astype(np.uint8, order="C")
     flat = np.flatnonzero(mark)
     if flat.size == 0:
         return Fragment.empty(counts)
-    classify_counts = classify(mark, flat)
+    neighbours = classify(mark, flat)
     kind = mark.ravel()[flat]
     places = _Places(mark.shape, start, shape_voxels)
-    radii = radius_um[np.unravel_index(flat, mark.shape)].astype(np.float32)
     is_node, is_link = kind == NODE, kind == LINK
     voxels, offsets, outside = chains(mark, flat[is_link])
     inside, skin = places.inside(flat), places.skin(flat)
     return Fragment(
         counts=counts or Counts(),
         node_voxel=places.ids(flat[is_node]),
-        node_branches=classify_counts[is_node] > 2,
-        node_radius_um=radii[is_node],
+        node_branches=neighbours[is_node] > 2,
+        node_radius_um=radius_um[is_node],
         pairs=places.ids(pairs(mark, flat[is_node])),
         chain_voxel=places.ids(voxels),
-        chain_radius_um=radii[np.searchsorted(flat, voxels)],
+        chain_radius_um=radius_um[np.searchsorted(flat, voxels)],
         chain_offsets=offsets,
         chain_outside=places.ids(outside),
         rim=places.ids(flat[~inside]),
