@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,7 +140,10 @@ class SkeletonBlock:
         largest_um = float(distance[inner.slices].max(initial=0.0))
         if largest_um <= self.rule.bears_um(halo):
             return box
-        return block.write.grow(self.rule.halo(largest_um)).clip(self.volume.shape_zyx)
+        grown = block.write.grow(self.rule.halo(largest_um)).clip(self.volume.shape_zyx)
+        low = [min(a, b) for a, b in zip(box.start, grown.start, strict=True)]
+        high = [max(a, b) for a, b in zip(box.stop, grown.stop, strict=True)]
+        return Box(as_triplet(low), as_triplet(high))
 
     def _traced(
         self, block: Block, box: Box, filled: _Filled, distance: NDArray[np.float32]
@@ -163,7 +165,7 @@ class SkeletonBlock:
             cavities=filled.cavities,
             cavity_voxels=filled.cavity_voxels,
             largest_radius_um=float(distance[crop.slices].max(initial=0.0)),
-            halo_voxels=max(_halo(block.write, box, shape)),
+            halo_voxels=_widest(block.write, box),
         )
         return trace(
             np.pad(inside, margins),
@@ -185,7 +187,7 @@ class SkeletonBlock:
         needed = box_bytes(box.size_voxels, share)
         if needed <= self.limit_bytes:
             return
-        halo = max(_halo(block.write, box, self.volume.shape_zyx))
+        halo = _widest(block.write, box)
         raise ConfigError(
             f"the block {block.write} holds vessels so wide, or so many, that it takes "
             f"{needed / 2**30:.2f} GiB with a halo of {halo} voxels, more than the "
@@ -194,6 +196,8 @@ class SkeletonBlock:
         )
 
 
+# Where a box ends with the volume, there is nothing beyond to be seen.
+_BOUNDLESS = 1 << 30
 _BYTES_PER_VOXEL = 9.0
 _BYTES_PER_VESSEL_VOXEL = 16.0
 
@@ -211,8 +215,14 @@ def _halo(write: Box, box: Box, shape: Triplet) -> Triplet:
     ):
         sides = [a - low] if low > 0 else []
         sides += [high - b] if high < size else []
-        halo.append(min(sides, default=size))
+        halo.append(min(sides, default=_BOUNDLESS))
     return as_triplet(halo)
+
+
+def _widest(write: Box, box: Box) -> int:
+    """Return the voxels that a box reaches beyond its block at most."""
+    sides = zip(write.start, write.stop, box.start, box.stop, strict=True)
+    return max(max(a - low, high - b) for a, b, low, high in sides)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -225,24 +235,13 @@ class _Filled:
 
     @classmethod
     def of(cls, vessels: Mask, most_voxels: int, crop: Box) -> _Filled:
+        """Fill cavities of at most ``most_voxels``; ``crop`` is the block in the array."""
+
+        def owned(voxel: Triplet) -> bool:
+            return crop.contains(Box.at(voxel, (1, 1, 1)))
+
         if not most_voxels:
             return cls(vessels, 0, 0)
-        filled, found = fill_cavities(vessels, most_voxels)
-        if not found:
-            return cls(filled, 0, 0)
-        new = filled & ~vessels
-        where = np.argwhere(new)
-        low, high = where.min(axis=0), where.max(axis=0) + 1
-        return cls(filled, *_count_inside(new, Box(as_triplet(low), as_triplet(high)), crop))
-
-
-def _count_inside(new: Mask, box: Box, crop: Box) -> tuple[int, int]:
-    """Return cavities whose first voxel lies in ``crop``, and the filled voxels there."""
-    import cc3d
-
-    labels: NDArray[Any] = cc3d.connected_components(new[box.slices].astype(np.uint8), connectivity=6)
-    _, first = np.unique(labels.ravel(), return_index=True)
-    starts = np.stack(np.unravel_index(first, labels.shape), axis=-1) + np.asarray(box.start)
-    is_cavity = new[tuple(starts.T)]
-    inside = ((starts >= crop.start) & (starts < crop.stop)).all(axis=1)
-    return int(np.count_nonzero(is_cavity & inside)), int(np.count_nonzero(new[crop.slices]))
+        filled, cavities = fill_cavities(vessels, most_voxels, owned)
+        inside = filled[crop.slices] & ~vessels[crop.slices]
+        return cls(filled, cavities, int(np.count_nonzero(inside)))
