@@ -136,5 +136,4 @@ def _same(one: Block, ours: _Faces, two: Block, theirs: _Faces) -> bool:
 
 
 def _within(zyx: NDArray[np.int64], box: Box) -> NDArray[np.bool_]:
-    inside: NDArray[np.bool_] = ((zyx >= box.start) & (zyx < box.stop)).all(axis=1)
-    return inside
+    return np.asarray(((zyx >= box.start) & (zyx < box.stop)).all(axis=1))

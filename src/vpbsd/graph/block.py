@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbsd.blockwise import Block
-from vpbsd.errors import ConfigError, DataError
+from vpbsd.errors import ConfigError
 from vpbsd.geometry import Box, Triplet, VoxelSize, as_triplet
 from vpbsd.graph.cavities import fill_cavities
 from vpbsd.graph.distance import distance_um, radius_um
@@ -67,7 +67,7 @@ class HaloRule:
 
     def _cavity_reach(self) -> int:
         """Return the edge of the largest cavity if it is compact."""
-        return math.ceil(2 * (3 * self.cavity_voxels / (4 * math.pi)) ** (1 / 3))
+        return math.ceil(2 * math.cbrt(3 * self.cavity_voxels / (4 * math.pi)))
 
 
 _HALO_PER_RADIUS = 2
@@ -192,7 +192,7 @@ class SkeletonBlock:
             f"the block {block.write} holds vessels so wide, or so many, that it takes "
             f"{needed / 2**30:.2f} GiB with a halo of {halo} voxels, more than the "
             f"{self.limit_bytes / 2**30:.2f} GiB that a block may take: look whether the mask is "
-            "right there, or allow more (--memory), or take smaller blocks (--block)"
+            "right there, or allow more (--memory), or take smaller blocks (--block-voxels)"
         )
 
 

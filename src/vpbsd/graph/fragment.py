@@ -221,7 +221,7 @@ def write_fragment(path: Path, fragment: Fragment) -> int:
     }
     lengths = {name: len(array) for name, array in arrays.items()}
     header = json.dumps({"counts": asdict(fragment.counts), "arrays": lengths}).encode()
-    body = [_LENGTH.pack(len(header)), header, *(memoryview(a).cast("B") for a in _filled(arrays))]
+    body = [_LENGTH.pack(len(header)), header, *(array.tobytes() for array in arrays.values())]
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     for piece in body:
         digest.update(piece)
@@ -240,11 +240,6 @@ def write_fragment(path: Path, fragment: Fragment) -> int:
             "run the same command again"
         ) from error
     return path.stat().st_size
-
-
-def _filled(arrays: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """Return the arrays that hold anything: an empty memory view cannot be cast."""
-    return [array for array in arrays.values() if array.size]
 
 
 def read_fragment(path: Path) -> Fragment:

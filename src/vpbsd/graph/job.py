@@ -14,8 +14,8 @@ import numpy as np
 from vpbsd.blockwise import (
     MISSING,
     Plan,
-    WorkFolder,
     Workers,
+    WorkFolder,
     choose_block,
     plan_blocks,
     work_path,
@@ -215,7 +215,7 @@ def _require_memory(job: GraphJob) -> None:
             f"blocks of {job.plan.block} voxels with a halo of {job.plan.halo} take "
             f"{block / 2**30:.2f} GiB each, more than the {max(allowed, 0) / 2**30:.2f} GiB that "
             "are left of --memory for each process: allow more, use fewer --workers, or take "
-            "smaller blocks (--block)"
+            "smaller blocks (--block-voxels)"
         )
     if workers.scheduler is not None or workers.slurm_jobs:
         return

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vpbsd.errors import VpbsdError
 from vpbsd.graph.fragment import Fragment
-from vpbsd.graph.trace import compiled
+from vpbsd.graph.simple_points import compiled
 
 __all__ = ["NONE", "Pieces", "Routes", "find", "gather", "join"]
 

@@ -195,7 +195,7 @@ def _still_disagreeing(
     return VpbsdError(
         f"blocks still see different skeletons of the voxels that they share with a halo of "
         f"{halo_voxels} voxels: {named}{more}; look at the mask there (a large solid body, or "
-        "noise?), or take larger blocks (--block)"
+        "noise?), or take larger blocks (--block-voxels)"
     )
 
 

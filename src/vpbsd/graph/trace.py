@@ -2,30 +2,23 @@
 
 ::
 
-    o        end: one neighbour                      a chain is a run of links; before and after it
-     \\                                               stands a voxel that is no link (a node's), or
-      -  -   links: two neighbours                   one outside the block
-            \\
-             B -  branch voxel: three and more
+    o - - - - B - - - ┊ - -       o  end: one neighbour
+             /        ┊           -  link: two neighbours
+            o     block's face    B  branch voxel: three and more
 
-Neighbours are the 26 around a voxel. The arrays are those of one block and of one voxel around it
-(its rim), so that what a voxel is does not depend on where blocks were cut.
+A chain is a run of links inside the block; before and after it stands a voxel that is no link, or
+one outside. Neighbours are the 26 around a voxel. The arrays are those of one block and of one
+voxel around it (its rim), so that what a voxel is does not depend on where blocks were cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from vpbsd.graph.simple_points import compiled
+
 __all__ = ["LINK", "NODE", "chains", "classify", "pairs"]
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-compiled: Callable[[F], F] = numba.njit(cache=True, nogil=True)
 
 RIM = 1
 """A skeleton voxel around the block: it is another block's to say what it is."""
@@ -115,7 +108,7 @@ def _other(mark: NDArray[np.uint8], at: int, known: int) -> int:
         for dy in range(-1, 2):
             for dx in range(-1, 2):
                 if mark[z + dz, y + dy, x + dx] != 0:
-                    there = ((z + dz) * rows + y + dy) * columns + x + dx
+                    there: int = ((z + dz) * rows + y + dy) * columns + x + dx
                     if there not in (at, known):
                         return there
     return -1  # a link has two neighbours: not reached
