@@ -13,10 +13,11 @@ never neighbours: none can change whether another is simple, and any order gives
 (subfields: Bertrand and Aktouf, SPIE 2356, 1994). A level is swept until nothing goes any more; a
 voxel is looked at again only when one of its 26 neighbours went.
 
-A voxel with one neighbour left is an end. It stays only where it is medial: where the distance
-rises towards no voxel within :data:`REACH_VOXELS` by more than :data:`STEEPEST_RISE` of the way to
-it. On the axis of a vessel the distance hardly rises; from a bump of the wall inwards it rises by
-nearly the whole way, so bumps shrink and leave no spur.
+A voxel with one neighbour left is an end. It stays where it ends a line of voxels, not as a stub of
+one voxel on something else, and only where it is medial: where the distance rises towards no voxel
+within :data:`REACH_VOXELS` by more than :data:`STEEPEST_RISE` of the way to it. On the axis of a
+vessel the distance hardly rises; from a bump of the wall inwards it rises by nearly the whole way,
+so bumps shrink and leave no spur.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ STEEPEST_RISE = 0.5
 """A centreline may end where the distance rises by at most this share of the way, all around."""
 
 REACH_VOXELS = 2
-"""How far around an end the distance is looked at; a single step is too coarse on the grid."""
+"""How far around an end the distance is looked at, in largest voxel edges.
+
+A single step is too coarse on the grid.
+"""
 
 # Distances on the voxel grid are roots of sums of squares. An odd offset keeps such values away
 # from the border between two levels, where rounding could part equal distances.
@@ -152,45 +156,80 @@ def _peel(
     flat = state.ravel()
     nx = state.shape[2]
     nxy = state.shape[1] * nx
-    capacity = np.zeros(9, np.int64)
-    levels = (starts.size - 1) // 8
-    for level in range(levels):
-        for field in range(8):
-            key = level * 8 + field
-            capacity[field + 1] += starts[key + 1] - starts[key]
-    for field in range(8):
-        capacity[field + 1] += capacity[field]
+    first = _room(starts)
     waiting = np.empty(found.size, np.int64)
     count = np.zeros(8, np.int64)
-    for level in range(levels):
-        left = starts[level * 8 + 8] - starts[level * 8]
+    for level in range((starts.size - 1) // 8):
         for field in range(8):
-            first = capacity[field]
             for i in range(starts[level * 8 + field], starts[level * 8 + field + 1]):
                 flat[found[i]] = _VESSEL | _REACHED | _WAITING
-                waiting[first + count[field]] = found[i]
+                waiting[first[field] + count[field]] = found[i]
                 count[field] += 1
-        while left > 0:
+        while count.sum() > 0:
             for field in range(8):
-                first = capacity[field]
-                some = count[field]
+                looked_at = waiting[first[field] : first[field] + count[field]]
                 count[field] = 0
-                for i in range(first, first + some):
-                    at = waiting[i]
+                going = 0
+                for at in looked_at:
                     flat[at] = _VESSEL | _REACHED
-                    around = _neighbourhood(flat, at, nxy, nx)
-                    if not is_simple(around):
-                        continue
-                    if around & (around - 1) == 0 and _is_medial(distance, at, nxy, nx, edges_um):
-                        continue
+                    if _may_go(flat, at, (nxy, nx), distance, edges_um):
+                        looked_at[going] = at
+                        going += 1
+                # Only now: whether an end may go depends on voxels two steps away, which can be
+                # of its own subfield.
+                for at in looked_at[:going]:
                     flat[at] = 0
-                    _wake(flat, at, (nxy, nx, field), waiting, capacity, count)
-            left = count.sum()
+                    _wake(flat, at, (nxy, nx, field), waiting, first, count)
 
 
 @compiled
-def _neighbourhood(flat: NDArray[np.uint8], at: int, nxy: int, nx: int) -> int:
+def _room(starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where the list of each subfield starts, so that all its voxels have room."""
+    first = np.zeros(9, np.int64)
+    for key in range(starts.size - 1):
+        first[key % 8 + 1] += starts[key + 1] - starts[key]
+    return first.cumsum()
+
+
+@compiled
+def _may_go(
+    flat: NDArray[np.uint8],
+    at: int,
+    rows: tuple[int, int],
+    distance: NDArray[np.float32],
+    edges_um: NDArray[np.float64],
+) -> bool:
+    """Whether a voxel is simple and no end of a centreline."""
+    around = _neighbourhood(flat, at, rows)
+    if not is_simple(around):
+        return False
+    if around & (around - 1):  # more than one neighbour
+        return True
+    return not (_ends_a_line(flat, at, rows) and _is_medial(distance, at, rows, edges_um))
+
+
+@compiled
+def _ends_a_line(flat: NDArray[np.uint8], at: int, rows: tuple[int, int]) -> bool:
+    """Whether the only neighbour of an end has at most one other neighbour.
+
+    More neighbours: a stub of one voxel on a line, or on something not thin yet.
+    """
+    nxy, nx = rows
+    for dz in (-nxy, 0, nxy):
+        for dy in (-nx, 0, nx):
+            for dx in (-1, 0, 1):
+                other = at + dz + dy + dx
+                if other != at and flat[other] & _VESSEL:
+                    others = _neighbourhood(flat, other, rows)
+                    others &= others - 1
+                    return others & (others - 1) == 0
+    return False
+
+
+@compiled
+def _neighbourhood(flat: NDArray[np.uint8], at: int, rows: tuple[int, int]) -> int:
     """Return which of the 26 neighbours are vessel: bit ``9 z + 3 y + x``; bit 13 is 0."""
+    nxy, nx = rows
     bits = 0
     shift = 0
     for dz in (-nxy, 0, nxy):
@@ -209,7 +248,7 @@ def _wake(
     at: int,
     place: tuple[int, int, int],
     waiting: NDArray[np.int64],
-    capacity: NDArray[np.int64],
+    first: NDArray[np.int64],
     count: NDArray[np.int64],
 ) -> None:
     """Let the neighbours that were reached already, and do not wait yet, wait again."""
@@ -221,27 +260,30 @@ def _wake(
                 if flat[other] == _VESSEL | _REACHED:
                     flat[other] = _VESSEL | _REACHED | _WAITING
                     theirs = field ^ (((dz & 1) << 2) | ((dy & 1) << 1) | (dx & 1))
-                    waiting[capacity[theirs] + count[theirs]] = other
+                    waiting[first[theirs] + count[theirs]] = other
                     count[theirs] += 1
 
 
 @compiled
 def _is_medial(
-    distance: NDArray[np.float32], at: int, nxy: int, nx: int, edges: NDArray[np.float64]
+    distance: NDArray[np.float32], at: int, rows: tuple[int, int], edges_um: NDArray[np.float64]
 ) -> bool:
     """Whether the distance rises nowhere around by more than STEEPEST_RISE of the way."""
-    z, rest = at // nxy - 1, at % nxy
-    y, x = rest // nx - 1, rest % nx - 1
+    z, rest = at // rows[0] - 1, at % rows[0]
+    y, x = rest // rows[1] - 1, rest % rows[1] - 1
     here = distance[z, y, x]
-    for oz in range(max(z - REACH_VOXELS, 0), min(z + REACH_VOXELS + 1, distance.shape[0])):
-        for oy in range(max(y - REACH_VOXELS, 0), min(y + REACH_VOXELS + 1, distance.shape[1])):
-            for ox in range(max(x - REACH_VOXELS, 0), min(x + REACH_VOXELS + 1, distance.shape[2])):
-                way = math.sqrt(
-                    ((oz - z) * edges[0]) ** 2
-                    + ((oy - y) * edges[1]) ** 2
-                    + ((ox - x) * edges[2]) ** 2
-                )
-                if distance[oz, oy, ox] - here > STEEPEST_RISE * way:
+    reach = REACH_VOXELS * edges_um.max()
+    nz, ny, nx = distance.shape
+    rz, ry, rx = int(reach / edges_um[0]), int(reach / edges_um[1]), int(reach / edges_um[2])
+    for oz in range(max(z - rz, 0), min(z + rz + 1, nz)):
+        for oy in range(max(y - ry, 0), min(y + ry + 1, ny)):
+            across = ((oz - z) * edges_um[0]) ** 2 + ((oy - y) * edges_um[1]) ** 2
+            for ox in range(max(x - rx, 0), min(x + rx + 1, nx)):
+                rise = distance[oz, oy, ox] - here
+                if rise <= 0:
+                    continue
+                way = math.sqrt(across + ((ox - x) * edges_um[2]) ** 2)
+                if rise > STEEPEST_RISE * way:
                     return False
     return True
 
