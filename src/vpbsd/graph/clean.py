@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from vpbsd.graph.chains import join_chains, remove_duplicates
 from vpbsd.graph.cleaning_step import CleaningStep
 from vpbsd.graph.components import remove_small_components
+from vpbsd.graph.gaps import close_gaps
 from vpbsd.graph.spurs import prune_spurs
 from vpbsd.graph.vessel_graph import VesselGraph
 
@@ -31,6 +32,8 @@ class CleanOptions:
     ----------
     spur_factor, spur_extra_um
         Dead ends shorter than ``factor · radius at the branch point + extra`` are spurs.
+    gap_longest_um, gap_largest_angle_degrees
+        Free ends that are no further apart and face each other within that angle are joined.
     component_shortest_um
         Components whose edges are together shorter are removed.
     isolated_points
@@ -39,6 +42,8 @@ class CleanOptions:
 
     spur_factor: float = 1.5
     spur_extra_um: float = 0.0
+    gap_longest_um: float = 0.0
+    gap_largest_angle_degrees: float = 30.0
     component_shortest_um: float = 0.0
     isolated_points: bool = False
 
@@ -58,7 +63,7 @@ def clean(
     Raises
     ------
     ConfigError
-        If a setting is negative or not finite.
+        If a setting is out of its range.
     """
     options = options or CleanOptions()
     steps = []
@@ -68,6 +73,9 @@ def clean(
     steps.append(step)
     if options.spur_factor or options.spur_extra_um:
         graph, step = prune_spurs(graph, options.spur_factor, options.spur_extra_um)
+        steps.append(step)
+    if options.gap_longest_um:
+        graph, step = close_gaps(graph, options.gap_longest_um, options.gap_largest_angle_degrees)
         steps.append(step)
     if options.component_shortest_um or options.isolated_points:
         graph, step = remove_small_components(

@@ -8,6 +8,7 @@ which things were done to it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from vpbsd.graph.vessel_graph import VesselGraph
 
-__all__ = ["dissolve_chains", "in_order", "with_edges", "without"]
+__all__ = ["dissolve_chains", "in_order", "with_lines", "without"]
 
 
 def without(
@@ -45,19 +46,32 @@ def without(
     return _assembled(graph, halves, np.arange(len(halves) + 1), gone)
 
 
-def with_edges(graph: VesselGraph, ends: NDArray[np.int64]) -> VesselGraph:
-    """Return the graph with straight edges of two points between nodes, (n, 2), in order."""
-    position = graph.node_position_um[ends.ravel()].astype(np.float32)
-    offsets = graph.edge_offsets[-1] + 2 * np.arange(1, len(ends) + 1)
+def with_lines(
+    graph: VesselGraph, ends: NDArray[np.int64], lines: Sequence[NDArray[np.floating[Any]]]
+) -> VesselGraph:
+    """Return the graph with further edges, in order.
+
+    Parameters
+    ----------
+    graph
+        Left as it is.
+    ends
+        (n, 2) nodes that each new edge joins.
+    lines
+        For each new edge its points (p, 4): position (z, y, x) and radius in µm; the first and the
+        last lie at its nodes.
+    """
+    if not lines:
+        return graph
+    points = np.concatenate(lines).astype(np.float32)
+    offsets = graph.edge_offsets[-1] + np.cumsum([len(line) for line in lines])
     return in_order(
         replace(
             graph,
             edge_nodes=np.concatenate([graph.edge_nodes, ends.astype(np.int64)]),
             edge_offsets=np.concatenate([graph.edge_offsets, offsets.astype(np.int64)]),
-            point_position_um=np.concatenate([graph.point_position_um, position]),
-            point_radius_um=np.concatenate(
-                [graph.point_radius_um, graph.node_radius_um[ends.ravel()]]
-            ),
+            point_position_um=np.concatenate([graph.point_position_um, points[:, :3]]),
+            point_radius_um=np.concatenate([graph.point_radius_um, points[:, 3]]),
         )
     )
 
