@@ -160,7 +160,9 @@ def graph_options(options: argparse.Namespace, shape: Triplet) -> GraphOptions:
         return {name: value for name, value in values.items() if value is not None}
 
     cleaning = told(
-        spur_factor=options.spur_factor, component_shortest_um=options.shortest_component
+        spur_factor=options.spur_factor,
+        gap_longest_um=options.close_gaps,
+        component_shortest_um=options.shortest_component,
     )
     return GraphOptions(
         **told(

@@ -40,6 +40,10 @@ def add_graph_options(parser: argparse.ArgumentParser) -> None:
         "(0 = none; default: 1.5)",
     )  # fmt: skip
     parser.add_argument(
+        "--close-gaps", type=float, metavar="UM",
+        help="join free ends that face each other and are no further apart (default: 0 = none)",
+    )  # fmt: skip
+    parser.add_argument(
         "--shortest-component", type=float, metavar="UM",
         help="remove what is not joined to the rest and shorter than this (default: 0 = nothing)",
     )  # fmt: skip

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbsd.blockwise import Block
-from vpbsd.errors import ConfigError
+from vpbsd.errors import ConfigError, DataError
 from vpbsd.geometry import Box, Triplet, VoxelSize, as_triplet
 from vpbsd.graph.cavities import fill_cavities
 from vpbsd.graph.distance import distance_um, radius_um
@@ -112,6 +112,7 @@ class SkeletonBlock:
             if not vessels.any():
                 return None
             self._require_memory(block, box, vessels)
+            self._require_walls(box, vessels)
             filled = _Filled.of(vessels, self.cavity_voxels, block.write.relative_to(box))
             distance = distance_um(filled.vessels, self.voxel_size)
             wider = self._wider(block, box, distance)
@@ -174,6 +175,20 @@ class SkeletonBlock:
             shape,
             counts,
         )
+
+    def _require_walls(self, box: Box, vessels: Mask) -> None:
+        """Refuse a mask without background: there is no distance to a wall.
+
+        Raises
+        ------
+        DataError
+            If the box is the whole volume and all of it is vessel.
+        """
+        if box == Box.whole(self.volume.shape_zyx) and vessels.all():
+            raise DataError(
+                f"'{self.volume.source}' holds nothing but vessel, so that no vessel has a wall: "
+                "is it a mask (vessels above 0, the rest 0), or is it inverted?"
+            )
 
     def _require_memory(self, block: Block, box: Box, vessels: Mask | None) -> None:
         """Refuse a box that takes more memory than a block may.

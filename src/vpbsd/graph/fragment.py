@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 
 from vpbsd.errors import OutputError
 from vpbsd.geometry import Triplet
+from vpbsd.graph.files.whole import written_whole
 
 __all__ = ["Counts", "DamagedFragmentError", "Fragment", "read_fragment", "trace", "write_fragment"]
 
@@ -225,20 +225,8 @@ def write_fragment(path: Path, fragment: Fragment) -> int:
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     for piece in body:
         digest.update(piece)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.writelines([_MAGIC, digest.digest(), *body])
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(
-            f"cannot write '{path}': {error.strerror}; make room or check the permissions, then "
-            "run the same command again"
-        ) from error
+    with written_whole(path) as partial, partial.open("wb") as file:
+        file.writelines([_MAGIC, digest.digest(), *body])
     return path.stat().st_size
 
 
