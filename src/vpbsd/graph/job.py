@@ -26,8 +26,8 @@ from vpbsd.geometry import Triplet, VoxelSize, as_triplet
 from vpbsd.graph.block import HaloRule, SkeletonBlock, box_bytes
 from vpbsd.graph.options import GraphOptions
 from vpbsd.graph.store import FragmentStore
-from vpbsd.machine import available_memory_bytes, free_bytes
 from vpbsd.provenance import library_versions
+from vpbsd.resources import available_memory_bytes, free_bytes
 from vpbsd.volumes import CachedVolume, Volume
 
 __all__ = ["SUMMARY", "GraphJob", "noted_digest", "prepare_graph"]
