@@ -49,9 +49,9 @@ def squares(voxel_size: VoxelSize, limit_um: float) -> tuple[NDArray[np.int32], 
 
 @numba.njit(cache=True, nogil=True)
 def _along_x(row, start, step, square_x, out):  # type: ignore[no-untyped-def]
-    """Write a(x) at x = start + i step for the vessel flags of one row."""
+    """Write a(x) at x = start + i step for the vessel flags of one row; return whether any is."""
     length, reach = row.size, square_x.size - 1
-    last = -(2**30)
+    last, nowhere = -(2**30), 2**30
     x = 0
     for i in range(out.size):
         at = start + i * step
@@ -60,7 +60,7 @@ def _along_x(row, start, step, square_x, out):  # type: ignore[no-untyped-def]
                 last = x
             x += 1
         out[i] = square_x[at - last] if at - last <= reach else FAR
-    following = 2**30
+    following = nowhere
     x = length - 1
     for i in range(out.size - 1, -1, -1):
         at = start + i * step
@@ -70,6 +70,7 @@ def _along_x(row, start, step, square_x, out):  # type: ignore[no-untyped-def]
             x -= 1
         if following - at <= reach and square_x[following - at] < out[i]:
             out[i] = square_x[following - at]
+    return following != nowhere or last >= 0
 
 
 @numba.njit(cache=True, nogil=True)
@@ -80,12 +81,21 @@ def _lower(best, line, add):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
+def _largest(line):  # type: ignore[no-untyped-def]
+    most = line[0]
+    for i in range(1, line.size):
+        most = max(most, line[i])
+    return most
+
+
+@numba.njit(cache=True, nogil=True)
 def _nearest(lines, at, square, best):  # type: ignore[no-untyped-def]
     """Write min over j of lines[j] + square[|j - at|] into ``best``, the nearest j first."""
-    best[:] = lines[at]
+    for i in range(best.size):
+        best[i] = lines[at, i]
     count = lines.shape[0]
     for away in range(1, square.size):
-        if away % 4 == 1 and best.max() <= square[away]:
+        if away % 4 == 1 and _largest(best) <= square[away]:
             return
         if at - away >= 0:
             _lower(best, lines[at - away], square[away])
@@ -113,13 +123,14 @@ def plane_squares(vessels, start, step, square_y, square_x, out):  # type: ignor
     for z in range(planes):
         empty = True
         for y in range(rows):
-            _along_x(vessels[z, y], start[1], step[1], square_x, along[y])
-            empty = empty and along[y].min() == FAR
-        if empty:
-            out[:, z] = FAR
-            continue
+            if _along_x(vessels[z, y], start[1], step[1], square_x, along[y]):
+                empty = False
         for i in range(out.shape[0]):
-            _nearest(along, start[0] + i * step[0], square_y, out[i, z])
+            if empty:
+                for j in range(out.shape[2]):
+                    out[i, z, j] = FAR
+            else:
+                _nearest(along, start[0] + i * step[0], square_y, out[i, z])
 
 
 @numba.njit(cache=True, nogil=True)
