@@ -45,6 +45,7 @@ from vpbsd.geometry import Box, Triplet, VoxelSize, as_triplet
 from vpbsd.graph.region_counting import Distances, count_block
 from vpbsd.graph.regions import LabelBox, RegionVolume
 from vpbsd.graph.tissue_counts import TissueCounts
+from vpbsd.graph.vessels import as_vessels
 from vpbsd.machine import available_memory_bytes
 from vpbsd.provenance import library_versions
 from vpbsd.volumes import CachedVolume, Volume
@@ -277,13 +278,7 @@ class _Count:
         return self.folder / f"{index // 1000:05d}" / f"{index:09d}.npz"
 
     def _vessels(self, box: Box) -> NDArray[np.bool_]:
-        values = self.mask.read(box)[0]
-        if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
-            raise DataError(
-                f"'{self.mask.source}' holds probabilities, not a mask: cut them at a threshold "
-                "first (vpbsd segment writes the mask beside them)"
-            )
-        return np.asarray(values > 0)
+        return as_vessels(self.mask.read(box)[0], f"'{self.mask.source}'")
 
 
 def _run(
