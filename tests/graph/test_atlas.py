@@ -49,7 +49,7 @@ def test_labels_names_and_parents() -> None:
 
 def test_mask_that_is_not_registered_is_told_what_is_expected() -> None:
     with pytest.raises(DataError, match=r"covers 50 x 25 x 25 µm.*anterior to posterior"):
-        atlas_regions("tiny", (10, 10, 10), VoxelSize(5.0, 5.0, 5.0), lambda _: StandIn())
+        atlas_regions("tiny", (40, 40, 40), VoxelSize(5.0, 5.0, 5.0), lambda _: StandIn())
 
 
 def test_axes_in_another_order_are_named() -> None:
