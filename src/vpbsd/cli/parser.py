@@ -11,6 +11,7 @@ from vpbsd.cli import verbs
 from vpbsd.cli.blocks import add_block_options
 from vpbsd.cli.fetch import add_fetch_options, fetch
 from vpbsd.cli.options import HelpWithSettings
+from vpbsd.cli.report import add_report_options, report
 
 __all__ = ["STAGES", "build_parser"]
 
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_segment(_verb(adders, "segment", verbs.segment, "a volume to a vessel mask, with a model"))
     _add_evaluate(_verb(adders, "evaluate", verbs.evaluate, "scores of a mask against the truth"))
     _add_compare(_verb(adders, "compare", verbs.compare, "methods x seeds x data sets, and tables"))
+    add_report_options(_verb(adders, "report", report, "one offline HTML page of what was found"))
     _verb(adders, "doctor", verbs.doctor, "what is slow or missing on this machine, and the fix")
     demo = _verb(adders, "demo", verbs.demo, "all of it on simulated volumes, in minutes")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder (default: demo)")

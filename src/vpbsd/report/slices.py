@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["SliceView", "slices_figure"]
+__all__ = ["SliceView", "level_below", "mask_slices_figure", "slices_figure"]
 
 _VESSEL = (255, 138, 76)
 _ATLAS_INCHES = 6.0
@@ -113,15 +113,11 @@ def slices_figure(
         If the figure cannot be written.
     """
     view = view or SliceView()
-    levels = [_level(v, view.max_voxels) for v in (image, mask, *([truth] if truth else []))]
+    levels = [level_below(v, view.max_voxels) for v in (image, mask, *([truth] if truth else []))]
     for level in levels[1:]:
         _require_same_field(levels[0], level)
-    if truth is not None and levels[1].shape_zyx != levels[2].shape_zyx:
-        raise DataError(
-            f"the mask's level has shape (z, y, x) {levels[1].shape_zyx}, the truth's "
-            f"{levels[2].shape_zyx}, so they cannot be compared; give both a pyramid of the "
-            "same levels"
-        )
+    if truth is not None:
+        _require_same_shape(levels[1], levels[2])
     grey = _greys(_planes(levels[0], view, "image"))
     found = _planes(levels[1], view, "mask")
     atlases: dict[str, Sequence[Draw]] = {
@@ -133,6 +129,54 @@ def slices_figure(
         compared = (_compared(f, t) for f, t in zip(found, true, strict=True))
         atlases["against the truth"] = [_drawn(plane, "nearest") for plane in compared]
     save_figure(_draw_atlases(atlases, _extent_um(levels[0]), legend=truth is not None), path)
+
+
+def mask_slices_figure(
+    mask: Volume, path: Path, *, truth: Volume | None = None, view: SliceView | None = None
+) -> None:
+    """Draw three orthogonal slices of a mask whose image is not at hand, and against the truth.
+
+    Parameters
+    ----------
+    mask
+        With a voxel size; everything but 0 is vessel.
+    path
+        Where to write; the suffix decides the format.
+    truth
+        Drawn against the mask; its level must have the mask's shape.
+    view
+        Where to cut; the middle by default.
+
+    Raises
+    ------
+    DataError
+        If truth and mask differ in shape.
+    VoxelSizeUnknownError
+        If the mask has no voxel size.
+    OutputError
+        If the figure cannot be written.
+    """
+    view = view or SliceView()
+    level = level_below(mask, view.max_voxels)
+    found = _planes(level, view, "mask")
+    atlases: dict[str, Sequence[Draw]] = {
+        "vessels": [_overlaid(np.zeros((*plane.shape, 3), np.uint8), plane) for plane in found]
+    }
+    if truth is not None:
+        true_level = level_below(truth, view.max_voxels)
+        _require_same_shape(level, true_level)
+        true = _planes(true_level, view, "mask")
+        compared = (_compared(f, t) for f, t in zip(found, true, strict=True))
+        atlases["against the truth"] = [_drawn(plane, "nearest") for plane in compared]
+    save_figure(_draw_atlases(atlases, _extent_um(level), legend=truth is not None), path)
+
+
+def _require_same_shape(mask: Volume, truth: Volume) -> None:
+    if mask.shape_zyx != truth.shape_zyx:
+        raise DataError(
+            f"the mask's level has shape (z, y, x) {mask.shape_zyx}, the truth's "
+            f"{truth.shape_zyx}, so they cannot be compared; give both a pyramid of the same levels"
+        )
 
 
 def _draw_atlases(
@@ -152,7 +196,8 @@ def _draw_atlases(
     return figure
 
 
-def _level(volume: Volume, max_voxels: int) -> Volume:
+def level_below(volume: Volume, max_voxels: int) -> Volume:
+    """Return the finest level with at most so many voxels; the volume itself where it has none."""
     if math.prod(volume.shape_zyx) <= max_voxels:
         return volume
     coarser = volume.coarser(max_voxels)
