@@ -124,15 +124,19 @@ def build_page(
 
 
 def names_of(sources: Sources) -> dict[Path, str]:
-    """Return a short name for everything, with its folder where two would be called the same."""
-    paths = [*sources.runs, *(m.path for m in sources.masks), *sources.graphs]
-    short = {m.path: m.name for m in sources.masks}
-    names = {path: short.get(path, path.resolve().name) for path in paths}
-    twice = {n for n in names.values() if list(names.values()).count(n) > 1}
-    return {
-        path: f"{path.resolve().parent.name}/{name}" if name in twice else name
-        for path, name in names.items()
-    }
+    """Return a short name for everything, with its folder where two of a kind share it."""
+    kinds = (
+        {path: path.resolve().name for path in sources.runs},
+        {mask.path: mask.name for mask in sources.masks},
+        {path: path.resolve().name for path in sources.graphs},
+    )
+    found: dict[Path, str] = {}
+    for names in kinds:
+        given = list(names.values())
+        for path, name in names.items():
+            twice = given.count(name) > 1
+            found[path] = f"{path.resolve().parent.name}/{name}" if twice else name
+    return found
 
 
 def _title(sources: Sources, names: Mapping[Path, str]) -> str:

@@ -155,7 +155,7 @@ def _view(name: str, drawn: DrawnGraph) -> Plot:
         "scene": {
             **axes,
             "aspectmode": "data",
-            "camera": {"eye": {"x": 0.9, "y": -0.9, "z": -1.6}, "up": {"x": 0, "y": -1, "z": 0}},
+            "camera": {"eye": {"x": 1.0, "y": -1.0, "z": -1.75}, "up": {"x": 0, "y": -1, "z": 0}},
         },
         "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
         "showlegend": False,
@@ -188,6 +188,7 @@ def _drawn_text(drawn: DrawnGraph) -> str:
 
 def _projection(drawn: DrawnGraph, limits: tuple[float, float]) -> bytes:
     """Return the graph seen along z, for print and for browsers without WebGL."""
+    from matplotlib.collections import LineCollection
     from matplotlib.colors import LinearSegmentedColormap, LogNorm
     from matplotlib.figure import Figure
 
@@ -195,10 +196,8 @@ def _projection(drawn: DrawnGraph, limits: tuple[float, float]) -> bytes:
     axes: Axes = figure.add_subplot()
     lines = _segments(drawn.points_um[:, [2, 1]])
     radius = (drawn.radius_um[:-1] + drawn.radius_um[1:]) / 2
-    from matplotlib.collections import LineCollection
-
     collection = LineCollection(
-        lines[np.isfinite(radius)],
+        list(lines[np.isfinite(radius)]),
         array=radius[np.isfinite(radius)],
         cmap=LinearSegmentedColormap.from_list("radius", list(_SCALE)),
         norm=LogNorm(*limits),

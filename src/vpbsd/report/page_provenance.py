@@ -43,7 +43,7 @@ def _records(sources: Sources, names: Mapping[Path, str]) -> dict[str, dict[str,
         for stage in STAGES:
             file = run / stage / "provenance.json"
             if file.is_file():
-                found[f"{names[run]}: {stage}"] = json.loads(file.read_text(encoding="utf-8"))
+                found[f"run {names[run]}: {stage}"] = json.loads(file.read_text(encoding="utf-8"))
     for mask in sources.masks:
         if (mask.path / "zarr.json").is_file():
             about = read_attributes(mask.path)
@@ -117,7 +117,7 @@ def _folded(records: Mapping[str, Mapping[str, Any]]) -> list[Item]:
             if record.get(key):
                 text = json.dumps(record[key], indent=2, ensure_ascii=False)
                 texts.setdefault(text, []).append(name)
-        for text, names in texts.items():
-            of = "" if len(names) == len(records) else " of " + ", ".join(names)
-            items.append(Folded(title + of, text))
+        if texts:
+            parts = [f"# {', '.join(names)}\n{text}" for text, names in texts.items()]
+            items.append(Folded(title, "\n\n".join(parts)))
     return items

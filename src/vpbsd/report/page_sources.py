@@ -61,7 +61,7 @@ class MaskSource:
     def name(self) -> str:
         """The name without what tells the format."""
         name = self.path.name
-        for suffix in (".zarr", ".ome", ".gz", ".tiff", ".tif", ".nii"):
+        for suffix in (".gz", ".zarr", ".tiff", ".tif", ".nii", ".ome"):
             name = name.removesuffix(suffix)
         return name or self.path.name
 

@@ -18,6 +18,7 @@ from vpbsd.stages.loop import read_metrics
 __all__ = ["Patterns", "patterns_section", "training_section", "training_tiles"]
 
 _CODEBOOK = ("perplexity", "perplexity_share", "dead_code_share")
+_SCORES = ("score", "dice", "cldice", "precision", "recall")
 _MARKERS_BELOW = 12  # a single validation is a point: without a marker it would not show
 
 
@@ -60,8 +61,8 @@ def training_section(
                 continue
             records = read_metrics(log)
             steps = int(getattr(config, stage).steps)
-            found += stage_warnings(stage, records, steps, names[run])
-            items.append(Heading(f"{names[run]}: {stage}"))
+            found += stage_warnings(stage, records, steps, f"run {names[run]},")
+            items.append(Heading(f"Run {names[run]}: {stage}"))
             items += _stage(records, steps)
     return (Section("training", "Training", items) if items else None), found
 
@@ -102,9 +103,11 @@ def patterns_section(
 
 def _stage(records: Records, steps: int) -> list[Item]:
     losses, scores, rest = stage_panels(records)
-    codes = {k: c for k, c in {**scores, **rest}.items() if k in _CODEBOOK}
-    scores = {k: c for k, c in scores.items() if k not in codes}
-    others = {k: c for k, c in rest.items() if k not in codes}
+    validation = {**scores, **rest}
+    codes = {k: c for k, c in validation.items() if k in _CODEBOOK}
+    scores = {k: c for k, c in scores.items() if k in _SCORES}
+    # The score of pretraining is its reconstruction error with a minus.
+    others = {k: c for k, c in validation.items() if k not in {*codes, *scores, "score"}}
     items: list[Item] = [Facts(_facts(records, steps))]
     items += _plots("Training loss", losses)
     items += _plots("Validation score", scores, within_one=True)
@@ -165,8 +168,8 @@ def _plots(
         "xaxis": {"title": {"text": "step"}, "rangemode": "tozero"},
         "yaxis": y,
         "showlegend": True,
-        "legend": {"orientation": "h", "y": -0.25, "x": 0},
-        "margin": {"l": 48, "r": 12, "t": 40, "b": 40},
+        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
+        "margin": {"l": 48, "r": 12, "t": 40, "b": 74},
     }
     ends = ", ".join(f"{name} ends at {number(c[1][-1])}" for name, c in curves.items())
     return [Plot(traces, layout, f"{title} over training steps: {ends}.")]

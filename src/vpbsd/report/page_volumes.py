@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from vpbsd.errors import DataError
@@ -22,7 +23,7 @@ from vpbsd.report.page_pictures import outline_figure, png_of
 from vpbsd.report.page_sources import MaskSource
 from vpbsd.report.page_warnings import MaskNumbers, mask_warnings
 from vpbsd.report.side_by_side import side_by_side_figure
-from vpbsd.report.slices import level_below, mask_slices_figure, slices_figure
+from vpbsd.report.slices import SliceView, level_below, mask_slices_figure, slices_figure
 from vpbsd.volumes import Volume, open_volume
 
 __all__ = ["volumes_section"]
@@ -30,6 +31,7 @@ __all__ = ["volumes_section"]
 _FIELD_VOXELS = 320
 _FIELD_UM = 64.0  # along z: what the figures project, and a little more
 _COUNTED_VOXELS = 1 << 28
+_VIEW = SliceView(atlas_inches=3.7)  # as wide as a page shows it, so that its words can be read
 _TILE_VOXELS = 256
 _COLOURS = "Green is right, blue was missed, red is over-segmented."
 
@@ -80,7 +82,7 @@ def volumes_section(
             items += _field(group, scores)
         for mask in opened:
             facts, share = _facts(mask)
-            found += mask_warnings(MaskNumbers(mask.name, share))
+            found += mask_warnings(MaskNumbers(f"mask {mask.name}", share))
             items += [Heading(f"Whole volume: {mask.name}"), Facts(facts)]
             pictures, trouble = _whole(mask)
             items += pictures
@@ -110,7 +112,11 @@ def _open(
                 f"'{other.source}' has shape {other.shape_zyx} (z, y, x), the mask "
                 f"'{mask.source}' {mask.shape_zyx}: give the image and the truth of this mask"
             )
-    sized = [None if v is None else v.with_voxel_size(size) for v in (mask, image, truth)]
+    # A copy has files of its own to close.
+    sized = [
+        None if v is None else stack.enter_context(v.with_voxel_size(size))
+        for v in (mask, image, truth)
+    ]
     assert sized[0] is not None
     return _Opened(source, name, sized[0], sized[1], sized[2], size)
 
@@ -133,15 +139,13 @@ def _field(group: Sequence[_Opened], scores: Mapping[Path, Scores]) -> list[Item
     box = _middle(first.mask, first.size)
     grey = image.read(box, (0,))[0]
     found = {mask.name: read_mask_box(mask.mask, box) for mask in group}
-    extent = " × ".join(
-        number(n * s) for n, s in zip(box.shape[1:], first.size.zyx_um[1:], strict=True)
-    )
+    extent = _lengths([n * s for n, s in zip(box.shape[1:], first.size.zyx_um[1:], strict=True)])
     where = f"the middle {extent} µm (y × x) in full resolution, as a slice and as a projection"
     names = ", ".join(found)
     if truth is None:
         return [
             Picture(
-                png_of(lambda path, m=mask: outline_figure(grey, m, first.size, path)),
+                png_of(partial(outline_figure, grey, mask, first.size)),
                 f"Image, and image with the red outline of the mask {name}.",
                 f"{name}: {where}. Red: the outline of the mask.",
             )
@@ -175,17 +179,24 @@ def _facts(opened: _Opened) -> tuple[list[tuple[str, str]], float]:
     voxels = math.prod(level.shape_zyx)
     marked = sum(int(read_mask_box(level, b).sum()) for b in tile(level.shape_zyx, _TILE_VOXELS))
     share = marked / voxels
-    extent = " × ".join(
-        number(n * s / 1000) for n, s in zip(mask.shape_zyx, size.zyx_um, strict=True)
+    extent = _lengths([n * s / 1000 for n, s in zip(mask.shape_zyx, size.zyx_um, strict=True)])
+    counted = (
+        "" if level is mask else f", counted at {_lengths(level.require_voxel_size().zyx_um)} µm"
     )
-    counted = "" if level is mask else f", counted at {level.require_voxel_size()}"
     rows = [
-        ("Size (z × y × x)", " × ".join(str(n) for n in mask.shape_zyx) + " voxels"),
-        ("Extent (z × y × x)", f"{extent} mm"),
-        ("Voxel size (z × y × x)", str(size)),
+        ("Size, z × y × x", " × ".join(str(n) for n in mask.shape_zyx) + " voxels"),
+        ("Extent", f"{extent} mm"),
+        ("Voxel size", f"{_lengths(size.zyx_um)} µm"),
         ("Marked as vessel", f"{percent(share)} %{counted}"),
     ]
+    for label, source in (("Image", opened.source.image), ("Truth", opened.source.truth)):
+        if source is not None:
+            rows.append((label, source.name))
     return rows, share
+
+
+def _lengths(values: Sequence[float]) -> str:
+    return " × ".join(number(value) for value in values)
 
 
 def _whole(opened: _Opened) -> tuple[list[Item], list[Finding]]:
@@ -207,9 +218,9 @@ def _slices(opened: _Opened) -> Picture:
 
     def draw(path: Path) -> None:
         if image is None:
-            mask_slices_figure(mask, path, truth=truth)
+            mask_slices_figure(mask, path, truth=truth, view=_VIEW)
         else:
-            slices_figure(image, mask, path, truth=truth)
+            slices_figure(image, mask, path, truth=truth, view=_VIEW)
 
     compared = "" if truth is None else f" {_COLOURS}"
     return Picture(

@@ -33,6 +33,7 @@ __all__ = ["SliceView", "level_below", "mask_slices_figure", "slices_figure"]
 
 _VESSEL = (255, 138, 76)
 _ATLAS_INCHES = 6.0
+_BELOW_INCHES, _ABOVE_INCHES = 0.3, 0.28  # for the legend, and for titles
 _LONGEST_EDGE_PIXELS = 1400  # of a panel: more than is drawn, and a level may be a full volume
 _COMPARED_PIXELS = 480  # along an edge of a panel, about what is drawn
 _PIECE_VOXELS = 1 << 26
@@ -56,6 +57,8 @@ class SliceView:
     max_voxels
         The finest level of a pyramid with at most so many voxels is drawn; a volume without one
         is drawn as it is.
+    atlas_inches
+        Width of each of the groups of three slices.
 
     Raises
     ------
@@ -67,6 +70,7 @@ class SliceView:
     slab_um: float = 0.0
     channel: int = 0
     max_voxels: int = 1 << 28
+    atlas_inches: float = _ATLAS_INCHES
 
     def __post_init__(self) -> None:
         if not all(0 <= p <= 1 for p in self.position) or self.slab_um < 0 or self.max_voxels < 1:
@@ -128,7 +132,10 @@ def slices_figure(
         true = _planes(levels[2], view, "mask")
         compared = (_compared(f, t) for f, t in zip(found, true, strict=True))
         atlases["against the truth"] = [_drawn(plane, "nearest") for plane in compared]
-    save_figure(_draw_atlases(atlases, _extent_um(levels[0]), legend=truth is not None), path)
+    save_figure(
+        _draw_atlases(atlases, _extent_um(levels[0]), view.atlas_inches, legend=truth is not None),
+        path,
+    )
 
 
 def mask_slices_figure(
@@ -168,7 +175,9 @@ def mask_slices_figure(
         true = _planes(true_level, view, "mask")
         compared = (_compared(f, t) for f, t in zip(found, true, strict=True))
         atlases["against the truth"] = [_drawn(plane, "nearest") for plane in compared]
-    save_figure(_draw_atlases(atlases, _extent_um(level), legend=truth is not None), path)
+    save_figure(
+        _draw_atlases(atlases, _extent_um(level), view.atlas_inches, legend=truth is not None), path
+    )
 
 
 def _require_same_shape(mask: Volume, truth: Volume) -> None:
@@ -180,13 +189,17 @@ def _require_same_shape(mask: Volume, truth: Volume) -> None:
 
 
 def _draw_atlases(
-    atlases: Mapping[str, Sequence[Draw]], extent_um: tuple[float, float, float], *, legend: bool
+    atlases: Mapping[str, Sequence[Draw]],
+    extent_um: tuple[float, float, float],
+    atlas_inches: float,
+    *,
+    legend: bool,
 ) -> Figure:
     from matplotlib.figure import Figure
 
     z_um, y_um, x_um = extent_um
-    height = _ATLAS_INCHES * (y_um + z_um) / (x_um + z_um)
-    figure = Figure(figsize=(_ATLAS_INCHES * len(atlases), height + 0.6), facecolor="black")
+    height = atlas_inches * (y_um + z_um) / (x_um + z_um)
+    figure = Figure(figsize=(atlas_inches * len(atlases), height + 0.6), facecolor="black")
     parts = figure.subfigures(1, len(atlases), squeeze=False)[0]
     for part, (title, draw) in zip(parts, atlases.items(), strict=True):
         part.set_facecolor("black")
@@ -310,9 +323,11 @@ def _draw_atlas(
     extent_um: tuple[float, float, float],
 ) -> None:
     z_um, y_um, x_um = extent_um
+    height = part.get_figure(root=True).get_figheight()
     grid = part.add_gridspec(
         2, 2, width_ratios=[x_um, z_um], height_ratios=[y_um, z_um],
-        left=0.01, right=0.99, bottom=0.045, top=0.945, wspace=0.02, hspace=0.02,
+        left=0.01, right=0.99, bottom=_BELOW_INCHES / height, top=1 - _ABOVE_INCHES / height,
+        wspace=0.02, hspace=0.02,
     )  # fmt: skip
     places = {(0, 0): (x_um, "horizontal"), (1, 0): (x_um, "coronal"), (0, 1): (z_um, "sagittal")}
     bar_um = scale_bar_um(1.2 * min(x_um, z_um))
@@ -321,7 +336,15 @@ def _draw_atlas(
         content(axes)
         axes.set_axis_off()
         _label(axes, name, bar_um, width_um)
-    part.text(0.01, 0.955, title, color="white", fontsize=11, ha="left", va="bottom")
+    part.text(
+        0.01,
+        1 - 0.9 * _ABOVE_INCHES / height,
+        title,
+        color="white",
+        fontsize=11,
+        ha="left",
+        va="bottom",
+    )
 
 
 def _label(axes: Axes, name: str, bar_um: float, width_um: float) -> None:
