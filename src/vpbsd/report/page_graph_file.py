@@ -7,7 +7,8 @@ a batch of edges at a time, and thinned while they are read.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,23 +104,31 @@ def read_graph_folder(folder: Path, name: str, most_points: int = MOST_POINTS) -
 
 
 def _columns(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    with _opened(path, names) as file:
+        table = file.read(columns=list(names))
+    return {n: table.column(n).to_numpy(zero_copy_only=False) for n in names}
+
+
+@contextmanager
+def _opened(path: Path, columns: tuple[str, ...]) -> Iterator[Any]:
+    """Open a table that has these columns."""
     import pyarrow
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path, columns=list(names))
+        with pyarrow.parquet.ParquetFile(path) as file:
+            missing = [c for c in columns if c not in file.schema_arrow.names]
+            if missing:
+                raise DataError(
+                    f"'{path}' has no column {', '.join(missing)}: it was not made by vpbsd graph, "
+                    "or by another version; make the graph again"
+                )
+            yield file
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(
             f"'{path}' cannot be read: {error}; it is probably damaged or no Parquet file: make "
             "the graph again"
         ) from error
-    missing = [n for n in names if n not in table.column_names]
-    if missing:
-        raise DataError(
-            f"'{path}' has no column {', '.join(missing)}: it was not made by vpbsd graph, or by "
-            "another version; make the graph again"
-        )
-    return {n: table.column(n).to_numpy(zero_copy_only=False) for n in names}
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -187,13 +196,8 @@ def _drawn(path: Path, edges: Mapping[str, NDArray[Any]], most: int) -> DrawnGra
     )
 
 
-def _batches(path: Path, columns: tuple[str, ...]) -> Any:
-    import pyarrow.parquet
-
-    with pyarrow.parquet.ParquetFile(path) as file:
-        missing = [c for c in columns if c not in file.schema_arrow.names]
-        if missing:
-            raise DataError(f"'{path}' has no column {', '.join(missing)}: make the graph again")
+def _batches(path: Path, columns: tuple[str, ...]) -> Iterator[Any]:
+    with _opened(path, columns) as file:
         yield from file.iter_batches(_BATCH_EDGES, columns=list(columns))
 
 
