@@ -151,9 +151,10 @@ def write_report(
     OutputError
         If a file cannot be written.
     """
-    from vpbsd.report.page import write_page
+    from vpbsd.report.page import refuse_place, write_page
     from vpbsd.report.page_build import Collected, build_page
 
+    refuse_place(out)
     collected = Collected(
         scores=_scores(sources.masks, voxel_size_um),
         patterns={run: p for run in sources.runs if patterns and (p := _patterns(run))},

@@ -32,6 +32,7 @@ __all__ = [
     "Table",
     "Text",
     "Tile",
+    "refuse_place",
     "render_page",
     "write_page",
 ]
@@ -275,11 +276,27 @@ def write_page(page: Page, path: Path) -> int:
     OutputError
         If the file cannot be written.
     """
-    if path.is_dir():
-        raise OutputError(f"'{path}' is a folder; name a file for the report, as in {path}.html")
+    refuse_place(path)
     text = render_page(page)
     write_text_atomic(path, text)
     return len(text.encode("utf-8"))
+
+
+def refuse_place(path: Path) -> None:
+    """Refuse a place where no page can be written, before anything is computed for it.
+
+    Raises
+    ------
+    OutputError
+        If it is a folder, or lies in none.
+    """
+    if path.is_dir():
+        raise OutputError(f"'{path}' is a folder; name a file for the report: {path}/report.html")
+    if not path.parent.is_dir():
+        raise OutputError(
+            f"the report cannot be written to '{path}': there is no folder '{path.parent}'; make "
+            "it, or choose another"
+        )
 
 
 def _plotly() -> str:
