@@ -56,6 +56,7 @@ def write_graph(
         "radius_mean_um": radii,
         "radius_min_um": radii,
         "radius_max_um": radii,
+        "tortuosity": pa.array([1.25] * len(edges), pa.float64()),
         "component": pa.array([0] * len(edges), pa.int64()),
         **{
             f"points_{axis}_um": pa.array(

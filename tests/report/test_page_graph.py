@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from graph_folders import REGIONS, small_graph, write_graph
 
 from vpbsd.errors import DataError
-from vpbsd.report.page import Facts, Plot, Table
+from vpbsd.report.page import Facts, Plot, Table, Text
 from vpbsd.report.page_graph import graph_section, graph_tiles, histograms_section
 from vpbsd.report.page_graph_file import read_graph_folder
 from vpbsd.report.page_regions import read_regions, regions_section, write_regions_csv
@@ -122,12 +123,40 @@ def test_tiles_are_of_the_whole_volume(tmp_path: Path) -> None:
 def test_histogram_shows_shares_at_bin_centres(tmp_path: Path) -> None:
     section = histograms_section(read_graph_folder(small_graph(tmp_path), "g"), 0)
     assert section is not None
-    (plot,) = section.items
+    plot = section.items[0]
     assert isinstance(plot, Plot)
     assert plot.traces[0]["x"] == [1.0, 3.0, 6.0]
     assert plot.traces[0]["width"] == [2.0, 2.0, 4.0]
     assert plot.traces[0]["y"] == [25.0, 50.0, 25.0]
     assert plot.layout["xaxis"]["title"]["text"] == "Radius (µm)"
+
+
+def test_distributions_that_the_graph_lacks_are_counted_from_its_edges(tmp_path: Path) -> None:
+    folder = small_graph(tmp_path)
+    (folder / "histograms.json").unlink()
+    counted = read_graph_folder(folder, "g").counted
+    assert list(counted) == ["radius_um", "length_um", "tortuosity"]
+    # Lengths of 30, 40 and 50 µm weigh the radii of 6, 3 and 2 µm.
+    radius = counted["radius_um"]
+    assert (radius["counts"][0], radius["counts"][-1]) == (50.0, 30.0)
+    assert sum(radius["counts"]) == pytest.approx(120.0)
+    assert radius["edges"][0] == 2.0
+    assert sum(counted["length_um"]["counts"]) == 3
+    assert histograms_section(read_graph_folder(folder, "g"), 0) is not None
+
+
+def test_cleaning_is_told_in_short(tmp_path: Path) -> None:
+    step = {"step": "spurs", "settings": {"ratio": 2}, "edges_removed": 3,
+            "length_removed_um": 12.5, "edges_added": 0, "details": [{"edge": 1}] * 9}  # fmt: skip
+    folder = small_graph(tmp_path)
+    summary = {"cleaning": [step, {"step": "gaps", "edges_added": 0}]}
+    (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    items = graph_section(folder, read_graph_folder(folder, "g"), 0).items
+    told = [item.text for item in items if isinstance(item, Text)]
+    assert told[0] == (
+        "Cleaned, in this order: spurs (edges removed: 3, length removed in µm: 12.5); "
+        "gaps (nothing to do)."
+    )
 
 
 def test_damaged_or_foreign_tables_are_refused(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_sound_graph() -> None:
         ({"free_ends": 36}, "notice", "36 % of the nodes are free ends"),
         ({"spurs": 24}, "notice", "16 % of the segments are spurs"),
         ({"largest_component_share": 0.4}, "notice", "holds 40 % of the length"),
-        ({"radius_max_um": 38.5}, "serious", "38.5 µm, is at the limit of 40 µm"),
+        ({"radius_max_um": 40.0}, "notice", "the largest radius, 40 µm, reaches the 40 µm"),
     ],
 )
 def test_graph_that_looks_wrong(change: dict[str, Any], level: str, says: str) -> None:
@@ -133,7 +133,7 @@ def test_graph_that_looks_wrong(change: dict[str, Any], level: str, says: str) -
 
 
 def test_graph_at_the_limits_is_no_warning() -> None:
-    edge = replace(SOUND, free_ends=35, spurs=22, largest_component_share=0.5, radius_max_um=37.9)
+    edge = replace(SOUND, free_ends=35, spurs=22, largest_component_share=0.5, radius_max_um=39.9)
     assert graph_warnings(edge) == []
     assert graph_warnings(replace(SOUND, largest_radius_um=None, radius_max_um=500.0)) == []
 

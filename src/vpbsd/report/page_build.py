@@ -72,16 +72,12 @@ def build_page(
 
     Parameters
     ----------
-    sources
-        What to report.
-    collected
-        Scores and patterns.
-    out
-        Where the page will lie; CSV files are written beside it.
+    sources, collected
+        What to report, and scores and patterns of it.
+    out, csv
+        Where the page will lie, and whether to write tables of regions beside it.
     made
         When, as the page shows it.
-    csv
-        Write the tables of regions as CSV.
     voxel_size_um
         Overrides what volumes state.
 

@@ -75,8 +75,9 @@ def graph_tiles(graph: GraphFolder, whole: Mapping[str, Any] | None) -> list[Til
 
 
 def histograms_section(graph: GraphFolder, number_of: int) -> Section | None:
-    """Return the histograms of a graph."""
-    plots = [plot for name, bins in graph.histograms.items() if (plot := _histogram(name, bins))]
+    """Return the histograms of a graph: those it brought, and those that its edges give."""
+    bins = {**graph.counted, **graph.histograms}
+    plots = [plot for name, counted in bins.items() if (plot := _histogram(name, counted))]
     if not plots:
         return None
     return Section(f"histograms-{number_of}", f"Distributions: {graph.numbers.name}", plots)
@@ -97,13 +98,14 @@ def _facts(graph: GraphFolder) -> list[tuple[str, str]]:
         ("Mean radius, by length", f"{number(numbers.radius_mean_um)} µm"),
         ("Largest radius", f"{number(numbers.radius_max_um)} µm"),
     ]
-    measures = graph.summary.get("measures")
-    if isinstance(measures, dict):
-        known = {label for label, _ in rows}
-        for name, value in measures.items():
+    known = {label for label, _ in rows}
+    for part in ("measures", "skeleton"):
+        measures = graph.summary.get(part)
+        for name, value in (measures if isinstance(measures, dict) else {}).items():
             column = column_of(str(name))
             if column.label not in known and isinstance(value, int | float | None):
                 rows.append((column.label, f"{shown(str(name), value)} {column.unit}".strip()))
+                known.add(column.label)
     return rows
 
 
@@ -112,10 +114,18 @@ def _cleaning(summary: Mapping[str, Any]) -> list[Item]:
     if not isinstance(steps, list) or not steps:
         return []
     told = []
-    for step in steps:
-        words = [f"{k.replace('_', ' ')} {v}" for k, v in step.items() if k != "step"]
-        told.append(f"{step.get('step', 'step')} ({', '.join(words)})" if words else str(step))
-    return [Text("Cleaned: " + "; ".join(told) + ".")]
+    for step in (step for step in steps if isinstance(step, dict)):
+        # Settings and single changes stay in summary.json.
+        numbers = {k: v for k, v in step.items() if isinstance(v, int | float) and v}
+        words = [f"{_words(name)} {number(value, 4)}" for name, value in numbers.items()]
+        told.append(f"{step.get('step', 'a step')} ({', '.join(words) or 'nothing to do'})")
+    return [Text("Cleaned, in this order: " + "; ".join(told) + ".")]
+
+
+def _words(name: str) -> str:
+    column = column_of(name)
+    label = column.label[:1].lower() + column.label[1:]
+    return f"{label} in {column.unit}:" if column.unit else f"{label}:"
 
 
 # ------------------------------------------------------------------------------ in three dimensions

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,11 @@ MOST_POINTS = 200_000
 _COARSEST_STEP = 16  # along an edge: beyond it whole edges are left out instead
 _BATCH_EDGES = 65_536
 _POINTS = ("points_z_um", "points_y_um", "points_x_um", "points_radius_um")
-_SCALARS = ("node_a", "node_b", "length_um", "radius_mean_um", "radius_max_um", "component")
+_SCALARS = (
+    *("node_a", "node_b", "length_um", "radius_mean_um", "radius_max_um", "tortuosity"),
+    "component",
+)
+_BINS = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +74,15 @@ class GraphFolder:
         Of ``summary.json``; empty where there is none.
     histograms
         Of ``histograms.json``; empty where there is none.
+    counted
+        The same of radius, length and tortuosity, counted from the edges.
     """
 
     numbers: GraphNumbers
     drawn: DrawnGraph | None
     summary: Mapping[str, Any]
     histograms: Mapping[str, Any]
+    counted: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_graph_folder(folder: Path, name: str, most_points: int = MOST_POINTS) -> GraphFolder:
@@ -100,7 +107,8 @@ def read_graph_folder(folder: Path, name: str, most_points: int = MOST_POINTS) -
     summary = _json(folder / "summary.json")
     numbers = _numbers(name, nodes["degree"], edges, summary)
     drawn = _drawn(folder / "edges.parquet", edges, most_points) if numbers.edges else None
-    return GraphFolder(numbers, drawn, summary, _json(folder / "histograms.json"))
+    histograms = _json(folder / "histograms.json")
+    return GraphFolder(numbers, drawn, summary, histograms, _counted(edges))
 
 
 def _columns(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
@@ -167,6 +175,26 @@ def _numbers(
         radius_max_um=float(edges["radius_max_um"].max()) if len(length) else None,
         largest_radius_um=None if limit is None else float(limit),
     )
+
+
+def _counted(edges: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    length = edges["length_um"].astype(np.float64)
+    weights = {"radius_um": length, "length_um": None, "tortuosity": None}
+    values = {"radius_um": edges["radius_mean_um"], **{n: edges[n] for n in list(weights)[1:]}}
+    found = {}
+    for name, weight in weights.items():
+        known = values[name].astype(np.float64)
+        finite = np.isfinite(known)
+        if finite.any():
+            # The few largest would make one bin of all others.
+            top = float(np.percentile(known[finite], 99.5))
+            span = (float(known[finite].min()), max(top, float(known[finite].min()) + 1e-6))
+            counts, bounds = np.histogram(
+                np.clip(known[finite], *span), _BINS, span,
+                weights=None if weight is None else weight[finite],
+            )  # fmt: skip
+            found[name] = {"edges": bounds.tolist(), "counts": counts.tolist()}
+    return found
 
 
 # ----------------------------------------------------------------------------------- what is drawn

@@ -111,6 +111,8 @@ def _clean(value: Any) -> Any:
 def _column(name: str) -> Column:
     if name == "name":
         return Column("Region", numeric=False)
+    if name == "is_sum":
+        return Column("Sum of others", numeric=False)
     return column_of(name)
 
 

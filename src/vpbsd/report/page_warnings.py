@@ -37,7 +37,6 @@ FEWEST_RECORDS = 8
 FREE_END_SHARE = 0.35
 SPUR_SHARE = 0.15
 LARGEST_COMPONENT_SHARE = 0.5
-HALO_RADIUS_SHARE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class GraphNumbers:
     radius_mean_um, radius_max_um
         Weighted by length, and the largest; None where there is no edge.
     largest_radius_um
-        What the halo of a block allows for; None where the graph does not say.
+        What the halo of a block was planned for; None where the graph does not say.
     """
 
     name: str
@@ -280,14 +279,15 @@ def graph_warnings(graph: GraphNumbers) -> list[Finding]:
             )
         )  # fmt: skip
     limit, radius = graph.largest_radius_um, graph.radius_max_um
-    if limit is not None and radius is not None and radius >= HALO_RADIUS_SHARE * limit:
+    if limit is not None and radius is not None and radius >= limit:
         found.append(
             Finding(
-                "serious",
-                f"the largest radius, {number(radius)} µm, is at the limit of {number(limit)} µm "
-                "that the halo of a block allows for",
-                "Radii of the largest vessels may be cut short: make the graph again with a larger "
-                "limit.", graph.name,
+                "notice",
+                f"the largest radius, {number(radius)} µm, reaches the {number(limit)} µm that the "
+                "halo of a block was planned for",
+                "Blocks with wider vessels are read again with more context, so that no radius is "
+                "cut short; a larger limit saves that time. If no vessel is that wide, look for "
+                "filled tissue in the mask.", graph.name,
             )
         )  # fmt: skip
     return found
