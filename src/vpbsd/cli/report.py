@@ -84,7 +84,26 @@ def report(options: argparse.Namespace) -> int:
 
 
 def _of_groups(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    from vpbsd.report.page import refuse_place, write_page
+    from vpbsd.report.page_groups import groups_page, read_groups
+
+    refuse_place(options.out)
+    short = [words[0] for words in options.group if len(words) < 2]
+    if short or len(options.group) < 2:
+        raise ConfigError(
+            "a comparison needs at least two groups, each with a name and the graph folders of its "
+            "animals: --group control c1 c2 c3 --group treated t1 t2 t3"
+        )
+    for name in ("graph", "mask", "image", "truth"):
+        if getattr(options, name):
+            raise ConfigError(f"--{name} belongs to the report of a RUN, not to groups of animals")
+    tables = read_groups([(name, [Path(d) for d in dirs]) for name, *dirs in options.group])
+    page = groups_page(tables, options.out, made=_now(), write_csv=options.csv)
+    return write_page(page, options.out)
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _of_run(options: argparse.Namespace) -> int:
@@ -159,8 +178,7 @@ def write_report(
         scores=_scores(sources.masks, voxel_size_um),
         patterns={run: p for run in sources.runs if patterns and (p := _patterns(run))},
     )
-    made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    page = build_page(sources, collected, out, made=made, csv=csv, voxel_size_um=voxel_size_um)
+    page = build_page(sources, collected, out, made=_now(), csv=csv, voxel_size_um=voxel_size_um)
     return write_page(page, out)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vpbsd.report.page import Column
 
-__all__ = ["column_of", "in_plot", "number", "packed", "percent", "shown", "size_text"]
+__all__ = ["MISSING", "column_of", "in_plot", "number", "packed", "percent", "shown", "size_text"]
 
 MISSING = "–"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vpbsd.errors import DataError
+from vpbsd.graph.region_tables import ALL, read_region_table
 from vpbsd.provenance import write_text_atomic
 from vpbsd.report.page import Column, Section, Table
 from vpbsd.report.page_numbers import column_of, shown
@@ -18,7 +18,6 @@ from vpbsd.report.page_numbers import column_of, shown
 __all__ = ["RegionTable", "read_regions", "regions_section", "write_regions_csv"]
 
 _NAMES = ("name", "region")
-_WHOLE = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class RegionTable:
     @property
     def whole(self) -> Mapping[str, Any] | None:
         """The row of the whole volume."""
-        return next((row for row in self.rows if row.get("name") == _WHOLE), None)
+        return next((row for row in self.rows if row.get("name") == ALL), None)
 
 
 def read_regions(folder: Path) -> RegionTable | None:
@@ -40,25 +39,15 @@ def read_regions(folder: Path) -> RegionTable | None:
     Raises
     ------
     DataError
-        If the table is damaged, or has no names.
+        If the table is damaged, or lacks regions and their names.
     """
-    path = folder / "regions.parquet"
-    if not path.is_file():
+    if not any((folder / f"regions.{suffix}").is_file() for suffix in ("parquet", "csv")):
         return None
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"'{path}' cannot be read: {error}; make the tables again") from error
-    if "name" not in table.column_names:
-        raise DataError(f"'{path}' has no column name: make the tables again")
-    rows = [{k: _clean(v) for k, v in row.items()} for row in table.to_pylist()]
-    rows.sort(key=lambda row: row["name"] != _WHOLE)
-    first = [n for n in _NAMES if n in table.column_names]
-    rest = [n for n in table.column_names if n not in _NAMES]
-    return RegionTable((*first, *rest), tuple(rows))
+    rows = [{k: _clean(v) for k, v in row.items()} for row in read_region_table(folder)]
+    rows.sort(key=lambda row: row["name"] != ALL)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    first = [n for n in _NAMES if n in columns]
+    return RegionTable((*first, *(n for n in columns if n not in _NAMES)), tuple(rows))
 
 
 def regions_section(table: RegionTable, name: str, number_of: int, csv_name: str | None) -> Section:
@@ -76,8 +65,8 @@ def regions_section(table: RegionTable, name: str, number_of: int, csv_name: str
         Name of the CSV file beside the page, where one is written.
     """
     columns = [_column(n) for n in table.columns]
-    rows = [[_cell(n, row[n]) for n in table.columns] for row in table.rows]
-    keys = [[_key(row[n]) for n in table.columns] for row in table.rows]
+    rows = [[_cell(n, row.get(n)) for n in table.columns] for row in table.rows]
+    keys = [[_key(row.get(n)) for n in table.columns] for row in table.rows]
     count = len(table.rows) - (table.whole is not None)
     caption = f"{name}: {count} regions. A click on a heading sorts by it, a second turns it round."
     return Section(
@@ -99,7 +88,7 @@ def write_regions_csv(table: RegionTable, path: Path) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.columns)
     writer.writerows(
-        ["" if row[n] is None else row[n] for n in table.columns] for row in table.rows
+        ["" if row.get(n) is None else row[n] for n in table.columns] for row in table.rows
     )
     write_text_atomic(path, text.getvalue())
 
@@ -117,7 +106,7 @@ def _column(name: str) -> Column:
 
 
 def _cell(name: str, value: Any) -> str:
-    return "whole volume" if name == "name" and value == _WHOLE else shown(name, value)
+    return "whole volume" if name == "name" and value == ALL else shown(name, value)
 
 
 def _key(value: Any) -> float | None:

@@ -51,6 +51,17 @@
     return all;
   }
 
+  // A trace that names a colour by its number has it in light and dark.
+  function coloured(trace, look) {
+    if (!trace.meta || trace.meta.colour === undefined) return trace;
+    const colour = look.colours[trace.meta.colour % look.colours.length];
+    const painted = Object.assign({}, trace);
+    painted.marker = Object.assign({}, trace.marker, { color: colour });
+    painted.marker.line = Object.assign({}, painted.marker.line, { color: colour });
+    if (trace.error_x) painted.error_x = Object.assign({}, trace.error_x, { color: colour });
+    return painted;
+  }
+
   function draw(first) {
     if (typeof Plotly === "undefined") return;
     const look = THEMES[theme()];
@@ -62,7 +73,8 @@
       if (plot.layout.scene && !first && div._fullLayout) {
         layout.scene.camera = div._fullLayout.scene.camera;
       }
-      Plotly.react(div, plot.data, layout, CONFIG);
+      const data = plot.data.map(function (trace) { return coloured(trace, look); });
+      Plotly.react(div, data, layout, CONFIG);
     }
     root.dataset.drawn = "yes";
   }
