@@ -98,6 +98,16 @@ class RegionOptions:
                 f"{self.extravascular_um:g}"
             )
 
+    def extravascular(self, work: Path | None) -> ExtravascularOptions:
+        """Return how distances are measured; finished blocks are kept in ``work``."""
+        return ExtravascularOptions(
+            limit_um=self.extravascular_um or None,
+            spacing_um=self.spacing_um,
+            memory_bytes=self.memory_bytes,
+            workers=self.workers,
+            work=work,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class RegionTables:
@@ -167,13 +177,7 @@ def write_region_tables(
         graph.voxel_size,
         regions=regions,
         tissue=tissue,
-        options=ExtravascularOptions(
-            limit_um=options.extravascular_um or None,
-            spacing_um=options.spacing_um,
-            memory_bytes=options.memory_bytes,
-            workers=options.workers,
-            work=work,
-        ),
+        options=options.extravascular(work),
         on_done=on_done,
     )
     vessels = sum_vessels(graph, options.capillary_radius_um, regions, tissue)
