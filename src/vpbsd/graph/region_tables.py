@@ -38,7 +38,7 @@ from vpbsd.graph.tissue_counts import DistanceHistogram, TissueCounts
 from vpbsd.graph.vessel_sums import VesselSum, VesselSums
 from vpbsd.provenance import write_text_atomic
 
-__all__ = ["COLUMNS", "RegionRow", "read_region_table", "region_rows", "write_region_table"]
+__all__ = ["ALL", "COLUMNS", "RegionRow", "read_region_table", "region_rows", "write_region_table"]
 
 RegionRow = Mapping[str, Any]
 """A row by column; None where a value is not defined."""
@@ -73,6 +73,7 @@ COLUMNS = tuple(_TYPES)
 """The columns in order."""
 
 ALL = "all"
+"""Name of the row of everything that was looked at."""
 
 
 def region_rows(
