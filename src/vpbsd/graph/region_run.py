@@ -23,6 +23,7 @@ from vpbsd.errors import ConfigError, DataError, VoxelSizeUnknownError
 from vpbsd.geometry import Triplet, VoxelSize
 from vpbsd.graph.extravascular import ExtravascularOptions, count_tissue
 from vpbsd.graph.files import read_graph
+from vpbsd.graph.histogram import Histogram
 from vpbsd.graph.region_names import RegionNames, read_region_names
 from vpbsd.graph.region_tables import RegionRow, region_rows, write_region_table
 from vpbsd.graph.regions import RegionVolume
@@ -263,10 +264,8 @@ def _add_histogram(file: Path, histogram: DistanceHistogram) -> Path:
     # A rounded distance counts where its multiple of the bin lies.
     coarse = np.floor(np.arange(len(fine)) * histogram.bin_um / _SHOWN_BIN_UM + 1e-9)
     counts = np.bincount(coarse.astype(np.int64), fine).astype(np.int64)
-    noted["extravascular_distance_um"] = {
-        "edges": (np.arange(len(counts) + 1) * _SHOWN_BIN_UM).tolist(),
-        "counts": counts.tolist(),
-        "beyond": histogram.beyond,
-    }
+    edges = np.arange(len(counts) + 1) * _SHOWN_BIN_UM
+    shown = Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
+    noted["extravascular_distance_um"] = shown.as_json() | {"beyond": histogram.beyond}
     write_json_atomic(file, noted)
     return file
