@@ -178,13 +178,8 @@ def write_region_tables(
         options=options.extravascular(work),
         on_done=on_done,
     )
-    rows = region_rows(
-        sum_vessels(graph, regions, tissue),
-        counts,
-        graph.voxel_size,
-        None if regions is None else regions.names,
-        options.capillary_radius_um,
-    )
+    vessels, names = sum_vessels(graph, regions, tissue), regions and regions.names
+    rows = region_rows(vessels, counts, graph.voxel_size, names, options.capillary_radius_um)
     paths: tuple[Path, ...] = write_region_table(rows, graph_folder)
     histogram = counts.of()[2]
     if histogram is not None:
