@@ -178,7 +178,8 @@ def write_region_tables(
         options=options.extravascular(work),
         on_done=on_done,
     )
-    vessels, names = sum_vessels(graph, regions, tissue), regions and regions.names
+    vessels = sum_vessels(graph, regions, tissue)
+    names = None if regions is None else regions.names
     rows = region_rows(vessels, counts, graph.voxel_size, names, options.capillary_radius_um)
     paths: tuple[Path, ...] = write_region_table(rows, graph_folder)
     histogram = counts.of()[2]
