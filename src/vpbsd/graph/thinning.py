@@ -305,7 +305,7 @@ def halo_voxels(largest_radius_um: float, voxel_size: VoxelSize) -> Triplet:
     it, all of 3300 blocks of simulated networks (largest radii of 4 to 30 smallest voxels, walls
     smooth and rough, voxels of 1:1, 2:1 and 5:1) had the skeleton of the whole; with the radius and
     8 voxels two blocks differed, by two voxels. A line between vessels that a block's border cuts
-    along their length can carry a difference further, so whoever joins blocks compares their overlap.
+    along their length can carry a difference further: whoever joins blocks compares overlaps.
 
     Parameters
     ----------
