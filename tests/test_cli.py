@@ -33,7 +33,7 @@ from vpbsd.volumes import open_volume, read_attributes
 
 VERBS = (
     *("info", "fetch", "simulate", "pretrain", "finetune", "distill", "train"),
-    *("convert", "segment", "evaluate", "doctor", "demo"),
+    *("convert", "segment", "evaluate", "report", "doctor", "demo"),
 )
 
 RECIPE = """

@@ -56,6 +56,13 @@ def test_figures_are_drawn(made: Path) -> None:
         assert figure.stat().st_size > 10_000
 
 
+def test_demo_ends_in_a_report_of_runs_and_masks(made: Path) -> None:
+    page = (made / "report.html").read_text(encoding="utf-8")
+    for anchor in ("provenance", "training", "patterns", "volumes", "scores"):
+        assert f'<section id="{anchor}"' in page
+    assert "2 training runs, 2 masks" in page
+
+
 def test_same_command_goes_on_where_it_stood(
     made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,6 +79,7 @@ def test_same_command_goes_on_where_it_stood(
         assert again[name] == first[name]
     assert "simulating" not in shown.err
     assert str(made / "figures") in shown.out
+    assert str(made / "report.html") in shown.out
     assert "scores mean nothing" in shown.out
 
 

@@ -9,6 +9,7 @@
     OUT/*.ome.zarr                masks of the held-out volume by the two students
     OUT/figures/                  slices, projections, colour maps, training curves
     OUT/summary.json              the scores
+    OUT/report.html               all of it on one page
 
 The same command again goes on where it was stopped: volumes stay, stages resume, and what takes
 seconds is done anew.
@@ -29,6 +30,7 @@ from rich.console import Console
 
 from vpbsd import __version__
 from vpbsd.cli.progress import TrainingProgress
+from vpbsd.cli.report import write_report
 from vpbsd.config import RunConfig, SimulateConfig, find_recipe, load_config, save_config
 from vpbsd.data.simulate import write_simulated
 from vpbsd.errors import OutputError
@@ -39,6 +41,7 @@ from vpbsd.metrics.evaluate import read_mask
 from vpbsd.models import CodeUsage, Teacher, load_model
 from vpbsd.provenance import write_json_atomic
 from vpbsd.report import overview_figure, training_curves
+from vpbsd.report.page_sources import Sources, mask_source, noted_company
 from vpbsd.segment import SegmentOptions, SegmentReport, predict_volume, segment_volume
 from vpbsd.stages import Run, distill, train
 from vpbsd.volumes import Volume, estimate_intensity, open_volume
@@ -139,6 +142,7 @@ def run_demo(
     }
     _draw(out, results)
     write_json_atomic(out / "summary.json", summary)
+    _report(out)
     return summary
 
 
@@ -152,7 +156,8 @@ def summary_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
         f"codebook perplexity  {summary['codebook_perplexity']:.1f} of {summary['codebook_size']}",
         f"student              {summary['voxels_per_second'] / 1e6:.2f} Mvoxel/s",
         f"took                 {summary['seconds']:.0f} s",
-        f"look at {out / 'figures'}; the numbers are in {out / 'summary.json'}",
+        f"look at {out / 'report.html'} in a browser, and at {out / 'figures'}; the numbers are in "
+        f"{out / 'summary.json'}",
     ]
     if summary["quick"]:
         lines.append("(--quick: a few steps only, so the scores mean nothing)")
@@ -234,6 +239,20 @@ def _draw(out: Path, results: Mapping[str, _Result]) -> None:
     masks = {name.replace("_", " "): result.mask for name, result in results.items()}
     overview_figure(image, truth, masks, size, figures / "held_out.png")
     training_curves(_logs(out), figures / "training.png")
+
+
+def _report(out: Path, graph: Path | None = None) -> None:
+    """Write the page of the runs and masks, and of the ``graph`` folder where there is one."""
+    sources = Sources(
+        runs=(out / "run", out / "supervised_only"),
+        masks=tuple(
+            noted_company(mask_source(out / f"{name}.ome.zarr"))
+            for name in ("student", "supervised_only")
+        ),
+        graphs=() if graph is None else (graph,),
+    )
+    logger.info("writing the report")
+    write_report(sources, out / "report.html", csv=graph is not None)
 
 
 def _logs(out: Path) -> dict[str, Path]:

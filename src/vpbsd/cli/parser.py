@@ -12,6 +12,8 @@ from vpbsd.cli.blocks import add_block_options
 from vpbsd.cli.fetch import add_fetch_options, fetch
 from vpbsd.cli.graph import add_graph_options, graph
 from vpbsd.cli.options import HelpWithSettings
+from vpbsd.cli.report import add_report_options, report
+from vpbsd.cli.view import add_view_options, view
 
 __all__ = ["STAGES", "build_parser"]
 
@@ -46,6 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(_verb(adders, "evaluate", verbs.evaluate, "scores of a mask against the truth"))
     _add_graph(_verb(adders, "graph", graph, "a vessel mask to its graph, with measures"))
     _add_compare(_verb(adders, "compare", verbs.compare, "methods x seeds x data sets, and tables"))
+    add_report_options(_verb(adders, "report", report, "one offline HTML page of what was found"))
+    add_view_options(_verb(adders, "view", view, "images, masks and a graph in neuroglancer"))
     _verb(adders, "doctor", verbs.doctor, "what is slow or missing on this machine, and the fix")
     demo = _verb(adders, "demo", verbs.demo, "all of it on simulated volumes, in minutes")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder (default: demo)")

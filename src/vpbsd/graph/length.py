@@ -35,9 +35,17 @@ from numpy.typing import NDArray
 from vpbsd.geometry import VoxelSize
 from vpbsd.graph.vessel_graph import VesselGraph
 
-__all__ = ["WIDTH_VOXELS", "edge_chunks", "edge_lengths_um", "smoothed_points_um"]
+__all__ = [
+    "WIDTH_VOXELS",
+    "edge_chunks",
+    "edge_lengths_um",
+    "first_steps",
+    "smoothed_points_um",
+    "step_lengths_um",
+    "step_vectors_um",
+]
 
-WIDTH_VOXELS = 5.75
+WIDTH_VOXELS = 5.8
 """Half the width of the kernel, in voxels of each axis."""
 
 _CURVE = 11.0 / 3.0
@@ -87,11 +95,16 @@ def edge_lengths_um(graph: VesselGraph) -> NDArray[np.float64]:
     return lengths
 
 
-def step_lengths_um(points: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the lengths of the steps within edges: one fewer than points for each edge."""
+def step_vectors_um(points: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the steps within edges, (P' − E', 3): one fewer than points for each edge."""
     inside = np.ones(len(points) - 1, dtype=np.bool_)
     inside[offsets[1:-1] - offsets[0] - 1] = False
-    return np.asarray(np.sqrt(np.square(np.diff(points, axis=0)).sum(axis=1))[inside])
+    return np.asarray(np.diff(points, axis=0)[inside])
+
+
+def step_lengths_um(points: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the lengths of these steps, (P' − E',)."""
+    return np.asarray(np.sqrt(np.square(step_vectors_um(points, offsets)).sum(axis=1)))
 
 
 def first_steps(offsets: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from vpbsd.stages.loop import read_metrics
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["training_curves"]
+__all__ = ["Curve", "numbers_over_steps", "stage_panels", "training_curves"]
 
 Curve = tuple[list[int], list[float]]
 
@@ -53,7 +53,7 @@ def training_curves(logs: Mapping[str, Path], path: Path) -> None:
         records = read_metrics(file)
         if not records:
             raise DataError(f"{file} is empty: the stage has not logged a step yet; train longer")
-        panels = _panels(records)
+        panels = stage_panels(records)
         row[0].set_ylabel(name, fontweight="bold")
         for axes, curves in zip(row, panels, strict=True):
             _draw(axes, curves)
@@ -64,17 +64,17 @@ def training_curves(logs: Mapping[str, Path], path: Path) -> None:
     save_figure(figure, path)
 
 
-def _panels(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Curve]]:
+def stage_panels(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Curve]]:
     """Split records into losses, scores (which stay within 0 and 1) and the rest."""
-    losses = _curves(records, "train", leave_out=_NOT_LOSSES)
-    validation = _curves(records, "validation", leave_out=_NOT_SCORES)
+    losses = numbers_over_steps(records, "train", leave_out=_NOT_LOSSES)
+    validation = numbers_over_steps(records, "validation", leave_out=_NOT_SCORES)
     scores = {k: c for k, c in validation.items() if all(0 <= v <= 1 for v in c[1])}
     rest = {k: c for k, c in validation.items() if k not in scores}
     return [losses, scores, rest]
 
 
-def _curves(
-    records: Sequence[Mapping[str, Any]], kind: str, *, leave_out: frozenset[str]
+def numbers_over_steps(
+    records: Sequence[Mapping[str, Any]], kind: str, *, leave_out: frozenset[str] = frozenset()
 ) -> dict[str, Curve]:
     """Return step and value of every number; per-volume scores (``volume.dice``) are left out."""
     curves: dict[str, Curve] = {}

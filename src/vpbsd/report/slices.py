@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["SliceView", "slices_figure"]
+__all__ = ["SliceView", "level_below", "mask_slices_figure", "slices_figure"]
 
 _VESSEL = (255, 138, 76)
 _ATLAS_INCHES = 6.0
+_BELOW_INCHES, _ABOVE_INCHES = 0.3, 0.28  # for the legend, and for titles
 _LONGEST_EDGE_PIXELS = 1400  # of a panel: more than is drawn, and a level may be a full volume
 _COMPARED_PIXELS = 480  # along an edge of a panel, about what is drawn
 _PIECE_VOXELS = 1 << 26
@@ -56,6 +57,8 @@ class SliceView:
     max_voxels
         The finest level of a pyramid with at most so many voxels is drawn; a volume without one
         is drawn as it is.
+    atlas_inches
+        Width of each of the groups of three slices.
 
     Raises
     ------
@@ -67,6 +70,7 @@ class SliceView:
     slab_um: float = 0.0
     channel: int = 0
     max_voxels: int = 1 << 28
+    atlas_inches: float = _ATLAS_INCHES
 
     def __post_init__(self) -> None:
         if not all(0 <= p <= 1 for p in self.position) or self.slab_um < 0 or self.max_voxels < 1:
@@ -113,15 +117,11 @@ def slices_figure(
         If the figure cannot be written.
     """
     view = view or SliceView()
-    levels = [_level(v, view.max_voxels) for v in (image, mask, *([truth] if truth else []))]
+    levels = [level_below(v, view.max_voxels) for v in (image, mask, *([truth] if truth else []))]
     for level in levels[1:]:
         _require_same_field(levels[0], level)
-    if truth is not None and levels[1].shape_zyx != levels[2].shape_zyx:
-        raise DataError(
-            f"the mask's level has shape (z, y, x) {levels[1].shape_zyx}, the truth's "
-            f"{levels[2].shape_zyx}, so they cannot be compared; give both a pyramid of the "
-            "same levels"
-        )
+    if truth is not None:
+        _require_same_shape(levels[1], levels[2])
     grey = _greys(_planes(levels[0], view, "image"))
     found = _planes(levels[1], view, "mask")
     atlases: dict[str, Sequence[Draw]] = {
@@ -132,17 +132,74 @@ def slices_figure(
         true = _planes(levels[2], view, "mask")
         compared = (_compared(f, t) for f, t in zip(found, true, strict=True))
         atlases["against the truth"] = [_drawn(plane, "nearest") for plane in compared]
-    save_figure(_draw_atlases(atlases, _extent_um(levels[0]), legend=truth is not None), path)
+    save_figure(
+        _draw_atlases(atlases, _extent_um(levels[0]), view.atlas_inches, legend=truth is not None),
+        path,
+    )
+
+
+def mask_slices_figure(
+    mask: Volume, path: Path, *, truth: Volume | None = None, view: SliceView | None = None
+) -> None:
+    """Draw three orthogonal slices of a mask whose image is not at hand, and against the truth.
+
+    Parameters
+    ----------
+    mask
+        With a voxel size; everything but 0 is vessel.
+    path
+        Where to write; the suffix decides the format.
+    truth
+        Drawn against the mask; its level must have the mask's shape.
+    view
+        Where to cut; the middle by default.
+
+    Raises
+    ------
+    DataError
+        If truth and mask differ in shape.
+    VoxelSizeUnknownError
+        If the mask has no voxel size.
+    OutputError
+        If the figure cannot be written.
+    """
+    view = view or SliceView()
+    level = level_below(mask, view.max_voxels)
+    found = _planes(level, view, "mask")
+    atlases: dict[str, Sequence[Draw]] = {
+        "vessels": [_overlaid(np.zeros((*plane.shape, 3), np.uint8), plane) for plane in found]
+    }
+    if truth is not None:
+        true_level = level_below(truth, view.max_voxels)
+        _require_same_shape(level, true_level)
+        true = _planes(true_level, view, "mask")
+        compared = (_compared(f, t) for f, t in zip(found, true, strict=True))
+        atlases["against the truth"] = [_drawn(plane, "nearest") for plane in compared]
+    save_figure(
+        _draw_atlases(atlases, _extent_um(level), view.atlas_inches, legend=truth is not None), path
+    )
+
+
+def _require_same_shape(mask: Volume, truth: Volume) -> None:
+    if mask.shape_zyx != truth.shape_zyx:
+        raise DataError(
+            f"the mask's level has shape (z, y, x) {mask.shape_zyx}, the truth's "
+            f"{truth.shape_zyx}, so they cannot be compared; give both a pyramid of the same levels"
+        )
 
 
 def _draw_atlases(
-    atlases: Mapping[str, Sequence[Draw]], extent_um: tuple[float, float, float], *, legend: bool
+    atlases: Mapping[str, Sequence[Draw]],
+    extent_um: tuple[float, float, float],
+    atlas_inches: float,
+    *,
+    legend: bool,
 ) -> Figure:
     from matplotlib.figure import Figure
 
     z_um, y_um, x_um = extent_um
-    height = _ATLAS_INCHES * (y_um + z_um) / (x_um + z_um)
-    figure = Figure(figsize=(_ATLAS_INCHES * len(atlases), height + 0.6), facecolor="black")
+    height = atlas_inches * (y_um + z_um) / (x_um + z_um)
+    figure = Figure(figsize=(atlas_inches * len(atlases), height + 0.6), facecolor="black")
     parts = figure.subfigures(1, len(atlases), squeeze=False)[0]
     for part, (title, draw) in zip(parts, atlases.items(), strict=True):
         part.set_facecolor("black")
@@ -152,7 +209,8 @@ def _draw_atlases(
     return figure
 
 
-def _level(volume: Volume, max_voxels: int) -> Volume:
+def level_below(volume: Volume, max_voxels: int) -> Volume:
+    """Return the finest level with at most so many voxels; the volume itself where it has none."""
     if math.prod(volume.shape_zyx) <= max_voxels:
         return volume
     coarser = volume.coarser(max_voxels)
@@ -265,9 +323,11 @@ def _draw_atlas(
     extent_um: tuple[float, float, float],
 ) -> None:
     z_um, y_um, x_um = extent_um
+    height = part.get_figure(root=True).get_figheight()
     grid = part.add_gridspec(
         2, 2, width_ratios=[x_um, z_um], height_ratios=[y_um, z_um],
-        left=0.01, right=0.99, bottom=0.045, top=0.945, wspace=0.02, hspace=0.02,
+        left=0.01, right=0.99, bottom=_BELOW_INCHES / height, top=1 - _ABOVE_INCHES / height,
+        wspace=0.02, hspace=0.02,
     )  # fmt: skip
     places = {(0, 0): (x_um, "horizontal"), (1, 0): (x_um, "coronal"), (0, 1): (z_um, "sagittal")}
     bar_um = scale_bar_um(1.2 * min(x_um, z_um))
@@ -276,7 +336,15 @@ def _draw_atlas(
         content(axes)
         axes.set_axis_off()
         _label(axes, name, bar_um, width_um)
-    part.text(0.01, 0.955, title, color="white", fontsize=11, ha="left", va="bottom")
+    part.text(
+        0.01,
+        1 - 0.9 * _ABOVE_INCHES / height,
+        title,
+        color="white",
+        fontsize=11,
+        ha="left",
+        va="bottom",
+    )
 
 
 def _label(axes: Axes, name: str, bar_um: float, width_um: float) -> None:
