@@ -51,7 +51,7 @@ def digest(out: Path) -> str:
     return " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in tables)
 
 
-# ------------------------------------------------------------------------------------ the same graph
+# ---------------------------------------------------------------------------------- the same graph
 
 
 @pytest.mark.parametrize("edges", [(20, 20, 20), (11, 40, 9), (40, 7, 44), (16, 17, 13)])
@@ -112,16 +112,16 @@ def test_blocks_that_disagree_are_done_again_with_more_context(
 
 
 def test_blocks_that_go_on_to_disagree_are_named(mask, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("vpbsd.graph.skeleton._MOST_ROUNDS", 0)
-    monkeypatch.setattr(block, "_HALO_PER_RADIUS", 0.01)
-    monkeypatch.setattr(block, "_FIXED_VOXELS", 1)
-    chosen = options((20, 20, 20), largest_radius_um=4.0, cavity_voxels=0)
-    with pytest.raises(VpbsdError, match=r"different skeletons.*z\[0:20\] y\[0:20\].*and z\["):
+    monkeypatch.setattr("vpbsd.graph.skeleton.disagreeing", lambda *_: [(0, 1)])
+    chosen = options((20, 20, 20))
+    with pytest.raises(
+        VpbsdError, match=r"halo of \d\d\d voxels: z\[0:20\] y\[0:20\] x\[0:20\] and z\["
+    ):
         build_graph(volume(mask), tmp_path / "g", chosen)
     assert not (tmp_path / "g").exists()
 
 
-# -------------------------------------------------------------------------------- stopped and resumed
+# ----------------------------------------------------------------------------- stopped and resumed
 
 
 class Interrupted(ArrayVolume):

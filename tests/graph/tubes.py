@@ -19,7 +19,7 @@ def tubes(
     lines: Sequence[tuple[Sequence[float], Sequence[float], float]],
     voxel_size: VoxelSize = MICRON,
 ) -> np.ndarray:
-    """Return a mask (uint8) of tubes: for each its two ends (z, y, x) in voxels, and radius in µm."""
+    """Return a mask (uint8) of tubes, each by its two ends (z, y, x) in voxels and its radius."""
     mask = np.zeros(shape, bool)
     for start, stop, radius_um in lines:
         axis = np.ones(shape, bool)
