@@ -47,8 +47,8 @@ from vpbsd.graph.region_counting import Distances, count_block
 from vpbsd.graph.regions import LABEL_CACHE_BYTES, LabelBox, RegionVolume
 from vpbsd.graph.tissue_counts import TissueCounts
 from vpbsd.graph.vessels import as_vessels
-from vpbsd.machine import available_memory_bytes
 from vpbsd.provenance import library_versions
+from vpbsd.resources import available_memory_bytes
 from vpbsd.volumes import CachedVolume, Volume
 
 __all__ = ["ExtravascularOptions", "count_tissue", "plan_counting"]

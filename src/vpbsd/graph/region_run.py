@@ -26,6 +26,7 @@ from vpbsd.graph.files import read_graph
 from vpbsd.graph.region_names import RegionNames, read_region_names
 from vpbsd.graph.region_tables import RegionRow, region_rows, write_region_table
 from vpbsd.graph.regions import RegionVolume
+from vpbsd.graph.summary import CAPILLARY_RADIUS_UM
 from vpbsd.graph.tissue_counts import DistanceHistogram, TissueCounts
 from vpbsd.graph.vessel_graph import VesselGraph
 from vpbsd.graph.vessel_sums import sum_vessels
@@ -74,7 +75,7 @@ class RegionOptions:
     voxel_size: VoxelSize | None = None
     atlas: str | None = None
     tissue: Location | None = None
-    capillary_radius_um: float = 5.0
+    capillary_radius_um: float = CAPILLARY_RADIUS_UM
     extravascular_um: float = 100.0
     spacing_um: float = 4.0
     memory_bytes: int = 2 * 2**30
@@ -97,6 +98,16 @@ class RegionOptions:
                 "the longest distance to a vessel is a number of µm, 0 to measure none, got "
                 f"{self.extravascular_um:g}"
             )
+
+    def extravascular(self, work: Path | None) -> ExtravascularOptions:
+        """Return how distances are measured; finished blocks are kept in ``work``."""
+        return ExtravascularOptions(
+            limit_um=self.extravascular_um or None,
+            spacing_um=self.spacing_um,
+            memory_bytes=self.memory_bytes,
+            workers=self.workers,
+            work=work,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +166,7 @@ def write_region_tables(
     """
     options = options or RegionOptions()
     graph = read_graph(graph_folder)
-    if mask.shape_zyx != graph.shape_voxels:
-        raise DataError(
-            f"'{mask.source}' has {mask.shape_zyx} voxels and the mask of the graph in "
-            f"'{graph_folder}' had {graph.shape_voxels}: name the mask that the graph was made of"
-        )
+    _require_its_mask(mask, graph, graph_folder)
     regions, tissue = _regions(options, graph), _tissue(options, graph)
     work = graph_folder / "regions.work"
     counts = count_tissue(
@@ -167,24 +174,30 @@ def write_region_tables(
         graph.voxel_size,
         regions=regions,
         tissue=tissue,
-        options=ExtravascularOptions(
-            limit_um=options.extravascular_um or None,
-            spacing_um=options.spacing_um,
-            memory_bytes=options.memory_bytes,
-            workers=options.workers,
-            work=work,
-        ),
+        options=options.extravascular(work),
         on_done=on_done,
     )
-    vessels = sum_vessels(graph, options.capillary_radius_um, regions, tissue)
-    names = RegionNames() if regions is None else regions.names
-    rows = region_rows(vessels, counts, graph.voxel_size, names)
+    rows = region_rows(
+        sum_vessels(graph, regions, tissue),
+        counts,
+        graph.voxel_size,
+        None if regions is None else regions.names,
+        options.capillary_radius_um,
+    )
     paths: tuple[Path, ...] = write_region_table(rows, graph_folder)
     histogram = counts.of()[2]
     if histogram is not None:
         paths = (*paths, _add_histogram(graph_folder / _HISTOGRAMS, histogram))
     shutil.rmtree(work, ignore_errors=True)
     return RegionTables(rows, counts, paths)
+
+
+def _require_its_mask(mask: Volume, graph: VesselGraph, folder: Path) -> None:
+    if mask.shape_zyx != graph.shape_voxels:
+        raise DataError(
+            f"'{mask.source}' has {mask.shape_zyx} voxels and the mask of the graph in "
+            f"'{folder}' had {graph.shape_voxels}: name the mask that the graph was made of"
+        )
 
 
 def _regions(options: RegionOptions, graph: VesselGraph) -> RegionVolume | None:
