@@ -214,11 +214,13 @@ class _Sums:
         bins = np.flatnonzero(self.by_radius_um)
         return np.asarray(bins * self.resolution_um, dtype=np.float64), self.by_radius_um[bins]
 
-    def numbers(self) -> dict[str, float | None]:
+    def numbers(self) -> dict[str, Any]:
         """Return the numbers that are weighted by length."""
         total = self.length_um
         radius, weight = self.radii
-        found = {f"radius_p{q}_um": _percentile(radius, weight, q / 100) for q in (10, 50, 90)}
+        found: dict[str, float | None] = {
+            f"radius_p{q}_um": _percentile(radius, weight, q / 100) for q in (10, 50, 90)
+        }
         found["radius_mean_um"] = self.radius_um2 / total if total else None
         found["capillary_length_share"] = self.capillary_um / total if total else None
         return found
