@@ -105,7 +105,7 @@ def _numbers(
                 replace(regions, capillary_radius_um=radius_um),
                 lambda block, _: advance(block.write.size_voxels),
             )
-        whole = {k: v for k, v in tables.rows[0].items() if k not in ("region", "name")}
+        whole = {k: v for k, v in tables.rows[0].items() if k not in ("region", "name", "is_sum")}
         # Where tissue was named, densities are those of the tissue.
         volume_um3 = float(whole["volume_mm3"]) * _UM3_PER_MM3 or volume_um3
         summary = summarise(graph, measures, volume_um3=volume_um3, capillary_radius_um=radius_um)
