@@ -107,7 +107,8 @@ def build_page(
     parts.add(scores_section(collected.scores, names))
     parts.tiles += score_tiles(collected.scores, names)
     _add_graphs(parts, sources, names, out if csv else None)
-    parts.tiles += training_tiles(sources.runs, names)
+    if not collected.scores:
+        parts.tiles += training_tiles(sources.runs, names)
     return Page(
         title=f"Vessel report: {out.stem if not names else _title(sources, names)}",
         subtitle=_subtitle(sources),

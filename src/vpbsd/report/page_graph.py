@@ -90,7 +90,8 @@ def _facts(graph: GraphFolder) -> list[tuple[str, str]]:
         ("Nodes", shown("nodes", numbers.nodes)),
         ("Vessel segments", shown("edges", numbers.edges)),
         ("Branch points", shown("nodes", numbers.branch_points)),
-        ("Free ends", shown("nodes", numbers.free_ends)),
+        ("Free ends inside", shown("nodes", numbers.free_ends)),
+        ("Ends at the border", shown("nodes", numbers.border_ends)),
         ("Spurs", shown("edges", numbers.spurs)),
         ("Connected pieces", shown("edges", numbers.components)),
         ("Largest piece, of the length", f"{percent(largest)} %" if largest else MISSING),
@@ -116,7 +117,9 @@ def _cleaning(summary: Mapping[str, Any]) -> list[Item]:
     told = []
     for step in (step for step in steps if isinstance(step, dict)):
         # Settings and single changes stay in summary.json.
-        numbers = {k: v for k, v in step.items() if isinstance(v, int | float) and v}
+        numbers = {
+            k: v for k, v in step.items() if isinstance(v, int | float) and v and k != "rounds"
+        }
         words = [f"{_words(name)} {number(value, 4)}" for name, value in numbers.items()]
         told.append(f"{step.get('step', 'a step')} ({', '.join(words) or 'nothing to do'})")
     return [Text("Cleaned, in this order: " + "; ".join(told) + ".")]

@@ -57,8 +57,10 @@ class GraphNumbers:
         Of its folder.
     nodes, edges
         How many.
-    branch_points, free_ends
-        Nodes of degree 3 or more, and of degree 1.
+    branch_points
+        Nodes of degree 3 or more.
+    free_ends, border_ends
+        Nodes of degree 1 inside the volume, and at its faces, where it cuts vessels.
     spurs
         Edges with one free end that are shorter than twice their largest radius.
     components
@@ -78,6 +80,7 @@ class GraphNumbers:
     edges: int
     branch_points: int
     free_ends: int
+    border_ends: int
     spurs: int
     components: int
     largest_component_share: float | None
@@ -251,7 +254,8 @@ def graph_warnings(graph: GraphNumbers) -> list[Finding]:
         found.append(
             Finding(
                 "notice",
-                f"{percent(ends)} % of the nodes are free ends, above {percent(FREE_END_SHARE)} %",
+                f"{percent(ends)} % of the nodes are free ends inside the volume, above "
+                f"{percent(FREE_END_SHARE)} %",
                 "The network is broken up: look for gaps in the mask at dim capillaries, lower the "
                 "threshold, or let small gaps be closed when the graph is made.", graph.name,
             )
