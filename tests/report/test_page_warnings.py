@@ -20,8 +20,8 @@ from vpbsd.report.page_warnings import (
 
 SOUND = GraphNumbers(
     name="graph", nodes=100, edges=150, branch_points=80, free_ends=20, border_ends=10,
-    spurs=3, components=2, largest_component_share=0.98, length_um=5000.0, radius_mean_um=3.0, radius_max_um=20.0,
-    largest_radius_um=40.0,
+    spurs=3, components=2, largest_component_share=0.98, length_um=5000.0,
+    radius_mean_um=3.0, radius_max_um=20.0, largest_radius_um=40.0,
 )  # fmt: skip
 
 
