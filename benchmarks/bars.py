@@ -72,6 +72,15 @@ BARS: dict[str, Bar] = {
     ),
     "ledger_million_disk_gb": Bar("plan and ledger of 1,000,000 blocks, disk", "<=", 1, "GB"),
     "planned_time_error": Bar("planned against measured time, 1 gigavoxel", "<=", 0.20, "share"),
+    "graph_mvoxel_per_s": Bar(
+        "mask to graph, end to end, 2 gigavoxels, 2 workers", ">=", 10, "Mvoxel/s"
+    ),
+    "graph_peak_gb": Bar("the same, peak memory of all processes", "<=", 4, "GB"),
+    "graph_memory_growth": Bar("the same, peak memory, 2 over 0.5 gigavoxels", "<=", 1.10, "x"),
+    "graph_different": Bar(
+        "different graphs from 4 block sizes, 1 and 2 workers", "<=", 1, "graphs"
+    ),
+    "graph_over_skan": Bar("mask to graph against skan, one core", ">=", 2, "x"),
     "gpu_fine_mvoxel_per_s": Bar("GPU, zarr to mask, `fine`", ">=", 50, "Mvoxel/s"),
 }
 """Stable name of each figure and its bar."""

@@ -27,6 +27,7 @@ SCRIPTS = (
     "memory",
     "engine",
     "plan",
+    "graph",
     "gpu",
 )
 

@@ -16,6 +16,7 @@ The method (VpbSD, arXiv 2411.09567) in pipeline order; each line names the room
     convert         any volume to OME-Zarr with a pyramid           convert_volume
     segment         a volume through the student, block by block    segment_volume
     metrics         a mask against the truth, in physical units     score
+    graph           a mask to its vessel graph, block by block      build_graph
 
     geometry        boxes and voxel sizes (z, y, x), under it all
     errors          every error raised on purpose                   errors
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from vpbsd.config import load_config
     from vpbsd.convert import convert_volume
     from vpbsd.data.simulate import simulate_volume
+    from vpbsd.graph import build_graph
     from vpbsd.metrics import score
     from vpbsd.models import load_model
     from vpbsd.segment import segment_volume
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "build_graph",
     "convert_volume",
     "distill",
     "errors",
@@ -63,6 +66,7 @@ __all__ = [
 # Public name -> the module that defines it. No name may equal that of a room: importing the room
 # would put the module in the name's place.
 _HOMES = {
+    "build_graph": "vpbsd.graph",
     "convert_volume": "vpbsd.convert",
     "distill": "vpbsd.stages",
     "finetune": "vpbsd.stages",

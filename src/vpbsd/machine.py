@@ -9,7 +9,6 @@ import logging
 import os
 import platform
 import resource
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import psutil
 
 from vpbsd.errors import ConfigError
 from vpbsd.malloc import tune_malloc
+from vpbsd.resources import available_memory_bytes, free_bytes
 
 __all__ = [
     "Device",
@@ -188,19 +188,6 @@ def choose_precision(
 
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if _BF16_FLAGS & cpu_flags() else "fp32"
-
-
-def free_bytes(path: Path) -> int:
-    """Free space in bytes for the user where ``path`` lies or would lie."""
-    place = path.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    return shutil.disk_usage(place).free
-
-
-def available_memory_bytes() -> int:
-    """Memory in bytes that can be taken without swapping."""
-    return int(psutil.virtual_memory().available)
 
 
 def peak_memory_bytes() -> int:

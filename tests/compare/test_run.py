@@ -387,3 +387,7 @@ def test_smoke_recipe_from_the_command_line(tmp_path: Path) -> None:
     written = [line.split()[1] for line in told.splitlines() if line.startswith("wrote")]
     assert written
     assert all((tmp_path / file).is_file() for file in written)
+    # One row of pictures for the test volume, and what the teacher's codes look like.
+    drawn = {Path(file).name for file in written if "pictures" in file}
+    assert len([name for name in drawn if name.startswith("test_volume_")]) >= 2
+    assert {"patterns.png", "patterns.pdf"} <= drawn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -84,3 +84,28 @@ def shuffled(graph: VesselGraph, seed: int) -> VesselGraph:
         point_position_um=np.concatenate([*position, np.empty((0, 3), np.float32)]),
         point_radius_um=np.concatenate([*radius, np.empty(0, np.float32)]),
     )
+
+
+def digitised(
+    curve: Callable[[np.ndarray], np.ndarray], voxel_size_um: Point = (1.0, 1.0, 1.0)
+) -> list[Point]:
+    """Return the chain of voxels nearest to a curve, ``curve(t)`` in µm for t from 0 to 1.
+
+    Voxels that the chain does not need, since their neighbours touch, are left out, those that the
+    curve merely grazes first.
+    """
+    t = np.linspace(0, 1, 4000)
+    voxels = np.rint(curve(t) / np.asarray(voxel_size_um)).astype(int)
+    starts = np.flatnonzero(np.r_[True, (np.diff(voxels, axis=0) != 0).any(axis=1)])
+    stays = np.diff(np.r_[starts, len(t)]).tolist()
+    chain = [tuple(v) for v in voxels[starts].tolist()]
+    while True:
+        idle = [
+            (stays[i], i)
+            for i in range(1, len(chain) - 1)
+            if max(abs(a - b) for a, b in zip(chain[i - 1], chain[i + 1], strict=True)) == 1
+        ]
+        if not idle:
+            return [(float(z), float(y), float(x)) for z, y, x in chain]
+        _, i = min(idle)
+        del chain[i], stays[i]

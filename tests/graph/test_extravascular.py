@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -197,6 +198,34 @@ def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert np.array_equal(found.distances, fresh.distances)
     with pytest.raises(OutputError, match=r"longest distance was 10\.0 and is 12\.0"):
         count_tissue(volume, TWO, options=every_voxel(limit_um=12.0, work=tmp_path / "work"))
+
+
+@pytest.mark.slow
+def test_workers_count_the_same() -> None:
+    mask = tubes((60, 50, 40), 6)
+    labels = (np.indices(mask.shape)[2] // 11).astype(np.uint8)
+    here = counted(mask, TWO, every_voxel(limit_um=20.0), labels)
+    options = every_voxel(limit_um=20.0, workers=Workers(processes=2))
+    there = counted(mask, TWO, options, labels)
+    assert np.array_equal(there.distances, here.distances)
+    assert np.array_equal(there.labels, here.labels)
+
+
+def test_memory_stays_within_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A mask that takes no memory itself, in blocks of 96 voxels read with 10 around them.
+    mask = np.broadcast_to(tubes((1, 96, 96), 7), (384, 96, 96))
+    labels = np.broadcast_to(np.arange(96, dtype=np.uint32) // 10, mask.shape)
+    monkeypatch.setattr(extravascular, "choose_block", lambda *_, **__: (96, 96, 96))
+    tracemalloc.start()
+    counted(mask, TWO, every_voxel(limit_um=20.0), labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    volume = ArrayVolume(mask, TWO)
+    regions = RegionVolume(ArrayVolume(labels, TWO), mask.shape, TWO)
+    per_voxel = extravascular._voxel_bytes(volume, TWO, [regions])
+    read = 116 * 96 * 96
+    # Beside the blocks: the reading of the first samples for nothing, the counts, Python itself.
+    assert 0.4 * read * per_voxel < peak < read * per_voxel + 8 * 2**20
 
 
 # -------------------------------------------------------------------------------------- refusals

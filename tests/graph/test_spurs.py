@@ -136,6 +136,11 @@ def _loops(graph: VesselGraph) -> int:
     return graph.edges - graph.nodes + nx.number_connected_components(pieces)
 
 
+def _steps_um(graph: VesselGraph) -> float:
+    edges = (graph.point_position_um[graph.points(e)] for e in range(graph.edges))
+    return float(sum(np.linalg.norm(np.diff(p.astype(float), axis=0), axis=1).sum() for p in edges))
+
+
 @settings(max_examples=150)
 @given(graph=trees_and_loops(), seed=st.integers(0, 99))
 def test_laws_of_pruning(graph: VesselGraph, seed: int) -> None:
@@ -146,9 +151,9 @@ def test_laws_of_pruning(graph: VesselGraph, seed: int) -> None:
     assert same(again, cleaned)
     assert not nothing.changed
     assert same(in_order(cleaned), cleaned)
-    # All the length is either there or recorded, but for what smoothing takes at joints.
-    before, after = edge_lengths_um(graph).sum(), edge_lengths_um(cleaned).sum()
-    assert after <= before - step.length_removed_um + 1e-6
+    # No step of a line is lost without a spur, and none is made up.
+    before, after = _steps_um(graph), _steps_um(cleaned)
+    assert after < before if step.edges_removed else after == pytest.approx(before)
     degree = cleaned.node_degree
     rings = cleaned.edge_nodes[:, 0][cleaned.edge_nodes[:, 0] == cleaned.edge_nodes[:, 1]]
     assert set(np.flatnonzero(degree == 2)) <= set(rings)

@@ -7,7 +7,7 @@ import math
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vpbsd.errors import ConfigError
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vpbsd.blockwise import Part, Workers
     from vpbsd.convert import ConvertOptions
     from vpbsd.geometry import Triplet
+    from vpbsd.graph import GraphOptions
     from vpbsd.metrics.evaluate import EvaluateOptions
     from vpbsd.segment import SegmentOptions, SegmentReport
 
@@ -23,6 +24,7 @@ __all__ = [
     "convert_options",
     "default_workers",
     "evaluate_options",
+    "graph_options",
     "report_lines",
     "segment_options",
 ]
@@ -31,8 +33,8 @@ __all__ = [
 _WORTH_PROCESSES_VOXELS = 200_000_000
 
 
-def add_block_options(parser: argparse.ArgumentParser) -> None:
-    """Add what all such commands share."""
+def add_block_options(parser: argparse.ArgumentParser, *, ngff: bool = True) -> None:
+    """Add what all such commands share; ``ngff`` for those that write OME-Zarr."""
     parser.add_argument(
         "--workers", type=int, metavar="N", help="local processes (default: one a core if it pays)"
     )
@@ -52,9 +54,11 @@ def add_block_options(parser: argparse.ArgumentParser) -> None:
         "--work", type=Path, metavar="FOLDER",
         help="where to keep what a run needs to go on (default: OUT.work)",
     )  # fmt: skip
-    parser.add_argument(
-        "--ngff", choices=("0.4", "0.5"), default="0.5", help="version of OME-Zarr (default: 0.5)"
-    )
+    if ngff:
+        parser.add_argument(
+            "--ngff", choices=("0.4", "0.5"), default="0.5",
+            help="version of OME-Zarr (default: 0.5)",
+        )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier output")
 
 
@@ -138,6 +142,44 @@ def evaluate_options(options: argparse.Namespace) -> EvaluateOptions:
         memory_bytes=default.memory_bytes if memory is None else memory,
         work=options.work,
         progress=not options.quiet,
+    )
+
+
+def graph_options(options: argparse.Namespace, shape: Triplet) -> GraphOptions:
+    """Return what ``vpbsd graph`` was told.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`segment_options`.
+    """
+    from vpbsd.geometry import as_triplet
+    from vpbsd.graph import CleanOptions, GraphOptions
+
+    def told(**values: Any) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if value is not None}
+
+    cleaning = told(
+        spur_factor=options.spur_factor,
+        gap_longest_um=options.close_gaps,
+        component_shortest_um=options.shortest_component,
+    )
+    return GraphOptions(
+        **told(
+            cavity_voxels=options.cavity_voxels,
+            largest_radius_um=options.largest_radius,
+            memory_bytes=_memory_bytes(options),
+        ),
+        clean=CleanOptions(**cleaning),
+        swc=options.swc,
+        graphml=options.graphml,
+        block_voxels=options.block_voxels and as_triplet(options.block_voxels),
+        workers=_workers(options, math.prod(shape), gpu=False),
+        part=_part(options),
+        work=options.work,
+        overwrite=options.overwrite,
+        progress=not options.quiet,
+        command=shlex.join(options.command),
     )
 
 

@@ -12,6 +12,7 @@ from statistics import fmean
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from vpbsd.cli.pictures import write_pictures
 from vpbsd.cli.progress import clock, log_to
 from vpbsd.cli.tables_and_figures import write_comparison
 from vpbsd.compare.pool import Outcome
@@ -50,6 +51,7 @@ def compare(options: argparse.Namespace, console: Console) -> list[tuple[str, st
     written = []
     if done.results.exists():
         written = write_comparison(done.results, options.out / "tables")
+        written += write_pictures(done.evaluated, options.out / "pictures")
     _refuse_failures(done)
     return [
         ("results", str(done.results)),

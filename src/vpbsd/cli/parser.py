@@ -10,8 +10,10 @@ from vpbsd import __version__
 from vpbsd.cli import verbs
 from vpbsd.cli.blocks import add_block_options
 from vpbsd.cli.fetch import add_fetch_options, fetch
+from vpbsd.cli.graph import add_graph_options, graph
 from vpbsd.cli.options import HelpWithSettings
 from vpbsd.cli.report import add_report_options, report
+from vpbsd.cli.view import add_view_options, view
 
 __all__ = ["STAGES", "build_parser"]
 
@@ -44,8 +46,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_convert(_verb(adders, "convert", verbs.convert, "any volume to OME-Zarr with a pyramid"))
     _add_segment(_verb(adders, "segment", verbs.segment, "a volume to a vessel mask, with a model"))
     _add_evaluate(_verb(adders, "evaluate", verbs.evaluate, "scores of a mask against the truth"))
+    _add_graph(_verb(adders, "graph", graph, "a vessel mask to its graph, with measures"))
     _add_compare(_verb(adders, "compare", verbs.compare, "methods x seeds x data sets, and tables"))
     add_report_options(_verb(adders, "report", report, "one offline HTML page of what was found"))
+    add_view_options(_verb(adders, "view", view, "images, masks and a graph in neuroglancer"))
     _verb(adders, "doctor", verbs.doctor, "what is slow or missing on this machine, and the fix")
     demo = _verb(adders, "demo", verbs.demo, "all of it on simulated volumes, in minutes")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder (default: demo)")
@@ -142,8 +146,11 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     _add_quiet(parser)
 
 
-def _add_volume(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("volume", help="in any format that is read; zarr also by URL (s3://…)")
+def _add_volume(
+    parser: argparse.ArgumentParser,
+    meaning: str = "in any format that is read; zarr also by URL (s3://…)",
+) -> None:
+    parser.add_argument("volume", help=meaning)
     _add_voxel_size(parser)
 
 
@@ -170,6 +177,13 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         "--work", type=Path, metavar="FOLDER",
         help="score block by block and keep what is needed to go on when stopped",
     )  # fmt: skip
+    _add_quiet(parser)
+
+
+def _add_graph(parser: argparse.ArgumentParser) -> None:
+    _add_volume(parser, "the mask, in any format that is read: voxels above 0 are vessel")
+    add_graph_options(parser)
+    add_block_options(parser, ngff=False)
     _add_quiet(parser)
 
 

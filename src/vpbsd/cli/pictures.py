@@ -1,4 +1,10 @@
-"""Pictures of a comparison that need more than result lines: masks, or a teacher."""
+"""Pictures of a comparison that need more than result lines: masks, or a teacher.
+
+::
+
+    OUT/pictures/DATASET/VOLUME.*       input, truth and every method, first seed
+    OUT/pictures/DATASET/patterns.*     the vessel patterns that the teacher uses most
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
+from vpbsd.compare.evaluation import mask_path, scored_volumes
+from vpbsd.compare.jobs import Job
 from vpbsd.compare.patterns import PatternOptions, collect_patterns
+from vpbsd.compare.results import Family
+from vpbsd.compare.summary import OURS, title
 from vpbsd.config import load_config
 from vpbsd.data.collection import TrainingVolume
 from vpbsd.errors import DataError
@@ -20,7 +30,62 @@ from vpbsd.stages import Run
 from vpbsd.stages.label import TeacherRuntime
 from vpbsd.volumes import open_volume
 
-__all__ = ["write_patterns", "write_side_by_side"]
+__all__ = ["write_patterns", "write_pictures", "write_side_by_side"]
+
+# Ablations and design choices are left to the tables: nobody tells twenty masks apart.
+_SHOWN: tuple[Family, ...] = ("ours", "semi", "distillation", "net", "classical")
+_SUFFIXES = (".png", ".pdf")
+
+
+def write_pictures(jobs: Sequence[Job], out: Path) -> list[Path]:
+    """Draw every method side by side on every volume, and each teacher's vessel patterns.
+
+    Parameters
+    ----------
+    jobs
+        Evaluations that are done.
+    out
+        Folder; pictures of the same names are replaced.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    DataError
+        If a mask or a volume cannot be read.
+    OutputError
+        If a picture cannot be written.
+    """
+    written: list[Path] = []
+    for dataset in dict.fromkeys(job.dataset for job in jobs):
+        chosen = _first_seeds([job for job in jobs if job.dataset == dataset])
+        folder = out / dataset
+        folder.mkdir(parents=True, exist_ok=True)
+        shown = [job for family in _SHOWN for job in chosen if job.method.family == family]
+        for name, volume in scored_volumes(shown[0]).items() if shown else ():
+            masks = {title(job.method.name): mask_path(job, name) for job in shown}
+            for suffix in _SUFFIXES:
+                path = folder / f"{name.replace('/', '_')}{suffix}"
+                write_side_by_side(volume, masks, path)
+                written.append(path)
+        taught = [j.teacher for j in chosen if j.method.name == OURS and j.teacher is not None]
+        for suffix in _SUFFIXES if taught else ():
+            write_patterns(taught[0], folder / f"patterns{suffix}")
+            written.append(folder / f"patterns{suffix}")
+    return written
+
+
+def _first_seeds(jobs: Sequence[Job]) -> list[Job]:
+    """Return one job for each method: that of its first seed."""
+    first: dict[str, Job] = {}
+    for job in jobs:
+        kept = first.setdefault(job.method.name, job)
+        if (job.seed or 0) < (kept.seed or 0):
+            first[job.method.name] = job
+    return list(first.values())
 
 
 def write_side_by_side(volume: TrainingVolume, masks: Mapping[str, Path], path: Path) -> None:

@@ -7,18 +7,19 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vpbsd.cli.console import echo_voxel_size as _echo_voxel_size
+from vpbsd.cli.console import location
+from vpbsd.cli.console import opened as _opened
+from vpbsd.cli.console import stderr as _stderr
+from vpbsd.cli.console import tell as _tell
 from vpbsd.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from vpbsd.blockwise import Run
     from vpbsd.convert import ConvertOptions
-    from vpbsd.geometry import VoxelSize
     from vpbsd.segment import Segmentation
     from vpbsd.volumes import Volume
 
@@ -296,21 +297,6 @@ def demo(options: argparse.Namespace) -> int:
 # --------------------------------------------------------------------------------- what verbs share
 
 
-def _opened(path: str, voxel_size: Sequence[float] | None) -> Volume:
-    from vpbsd.geometry import VoxelSize
-    from vpbsd.volumes import open_volume
-
-    size = VoxelSize.of(voxel_size) if voxel_size else None
-    return open_volume(location(path), voxel_size_um=size)
-
-
-def location(text: str) -> str | Path:
-    """Return a URL as it is, and anything else as a path."""
-    from vpbsd.volumes import is_url
-
-    return text if is_url(text) else Path(text)
-
-
 def _require_run_folder(folder: Path) -> None:
     """Refuse to fill a folder with a run that holds something else."""
     if not folder.exists():
@@ -321,20 +307,3 @@ def _require_run_folder(folder: Path) -> None:
         raise OutputError(
             f"'{folder}' holds files but no run (config.yaml is missing); name another folder"
         )
-
-
-def _stderr() -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
-def _echo_voxel_size(console: Console, size: VoxelSize, *, given: bool) -> None:
-    source = "as given" if given else "from the file"
-    console.print(f"voxel size {size} ({source})", highlight=False, soft_wrap=True)
-
-
-def _tell(lines: Iterable[tuple[str, str]], width: int = 22) -> None:
-    """Write names and values to stdout, one a line."""
-    for name, value in lines:
-        sys.stdout.write(f"{name:<{width}} {value}\n")

@@ -164,7 +164,9 @@ def _simulated(config: SimulatedDataConfig, root: Path) -> dict[str, Any]:
     _claim(config, root)
     data: dict[str, Any] = {"root": str(root)}
     for number, role in enumerate(_ROLES, 1):
-        part: SimulatedPart = getattr(config, role)
+        part: SimulatedPart | None = getattr(config, role)
+        if part is None:
+            continue
         target = root / role
         # A folder is moved to its name when it is complete, so that it exists means it is whole.
         if not target.exists():

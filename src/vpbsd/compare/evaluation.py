@@ -29,7 +29,7 @@ from vpbsd.provenance import library_versions
 from vpbsd.stages.run import Run
 from vpbsd.volumes import open_volume
 
-__all__ = ["RESULTS", "evaluate_method", "failed_lines"]
+__all__ = ["RESULTS", "evaluate_method", "failed_lines", "mask_path", "scored_volumes"]
 
 RESULTS = "results.jsonl"
 """File of result lines, in the folder of a run and in that of the comparison."""
@@ -55,13 +55,13 @@ def evaluate_method(job: Job, tell: Tell) -> None:
     """
     begin(job)
     run = Run(job.run, job.folder)
-    volumes = _scored(job)
+    volumes = scored_volumes(job)
     segmenter = make_segmenter(job.method, run)
     found: dict[str, dict[str, Any]] = {}
     (job.folder / "masks").mkdir(exist_ok=True)
     for name, volume in volumes.items():
         tell(f"segmenting {name}")
-        segmenter.write(volume, _mask_path(job, name))
+        segmenter.write(volume, mask_path(job, name))
         speed = _voxels_per_second(segmenter, volume)
         found[name] = {**segmenter.facts(volume), "voxels_per_second": speed}
     # Before anything is scored, which takes memory too.
@@ -92,7 +92,8 @@ def failed_lines(job: Job, reason: str) -> list[ResultLine]:
     ]
 
 
-def _scored(job: Job) -> dict[str, TrainingVolume]:
+def scored_volumes(job: Job) -> dict[str, TrainingVolume]:
+    """Return the volumes that a method is scored on, by their names in results."""
     data, channels = job.run.data, job.run.teacher.channels
     return {
         volume_name(v): open_training_volume(v, data.root, channels)
@@ -129,13 +130,17 @@ def _training(job: Job) -> dict[str, Any]:
     return {
         "steps": facts["steps"],
         "training_seconds": facts["seconds"] + facts.get("teacher_seconds", 0.0),
-        "budget": {"kind": budget.kind, "value": budget.value or job.run.distill.steps},
+        "budget": {
+            "kind": budget.kind,
+            "value": budget.value or job.run.distill.steps,
+            "tuning_trials": job.tuning_trials,
+        },
     }
 
 
 def _scores(job: Job, name: str, volume: TrainingVolume) -> dict[str, Any]:
     """Score the mask that lies on the disk."""
-    with open_volume(_mask_path(job, name)) as written:
+    with open_volume(mask_path(job, name)) as written:
         mask = read_mask(written)
     truth = volume.truth(Box.whole(volume.shape))
     scores = score(mask, truth, volume.image.require_voxel_size())
@@ -154,7 +159,8 @@ def _voxels_per_second(segmenter: Segmenter, volume: TrainingVolume) -> float:
     return math.prod(volume.shape) / statistics.median(seconds)
 
 
-def _mask_path(job: Job, name: str) -> Path:
+def mask_path(job: Job, name: str) -> Path:
+    """Return where an evaluation leaves the mask of a volume."""
     return job.folder / "masks" / f"{name.replace('/', '_')}.ome.zarr"
 
 

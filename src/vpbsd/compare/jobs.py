@@ -61,7 +61,7 @@ class Job:
         Names of the jobs that come first.
     identity
         Everything that decides the result.
-    budget, edge_voxels
+    budget, tuning_trials, edge_voxels
         As configured.
     """
 
@@ -78,6 +78,7 @@ class Job:
     needs: tuple[str, ...] = ()
     identity: Mapping[str, Any] = field(default_factory=dict)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+    tuning_trials: int = 0
     edge_voxels: Triplet = (32, 32, 32)
 
     @property
@@ -216,6 +217,7 @@ class _Planner:
             # As it is read back from a file, to be compared with what another run has left.
             identity=json.loads(json.dumps(identity)),
             budget=self._config.budget,
+            tuning_trials=self._config.tuning.trials,
             edge_voxels=self._dataset.edge_voxels,
         )
 

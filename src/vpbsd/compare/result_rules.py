@@ -102,11 +102,15 @@ def _scores(name: str, value: Any) -> None:
 def _budget(name: str, value: Any) -> None:
     if value is None:
         return
-    fine: bool = isinstance(value, Mapping) and set(value) == {"kind", "value"}
+    known = {"kind", "value"}
+    fine: bool = isinstance(value, Mapping) and known <= set(value) <= known | {"tuning_trials"}
     require(fine, f"{name} must have kind and value, got {value!r}")
     require(value["kind"] in _BUDGETS, f"{name}.kind must be steps or seconds, got {value!r}")
     fine = _is_number(value["value"]) and value["value"] > 0
     require(fine, f"{name}.value must be a number above 0, got {value!r}")
+    trials = value.get("tuning_trials", 0)
+    fine = isinstance(trials, int) and not isinstance(trials, bool) and trials >= 0
+    require(fine, f"{name}.tuning_trials must be a whole number from 0, got {trials!r}")
 
 
 def _mapping(name: str, value: Any) -> None:

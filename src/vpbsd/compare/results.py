@@ -56,7 +56,8 @@ class ResultLine:
     training_seconds
         A teacher's training included.
     budget
-        ``kind`` (steps or seconds) and ``value``; None where nothing was trained.
+        ``kind`` (steps or seconds) and ``value``, and the ``tuning_trials`` that came before;
+        None where nothing was trained.
     deployed
         Name of the net that segments; None where there is none.
     machine, versions

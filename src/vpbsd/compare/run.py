@@ -47,6 +47,8 @@ class Compared:
         Jobs done now, and by earlier runs.
     failed, blocked
         Jobs that failed, and those that need one of them, each with the reason.
+    evaluated
+        Evaluations that are done, earlier ones included.
     """
 
     results: Path
@@ -54,6 +56,7 @@ class Compared:
     earlier: int
     failed: Mapping[str, str]
     blocked: Mapping[str, str]
+    evaluated: tuple[Job, ...] = ()
 
 
 def run_comparison(
@@ -100,7 +103,8 @@ def run_comparison(
     undone = {name: outcome for name, outcome in outcomes.items() if outcome.state != "done"}
     own = {name: o.sentence for name, o in undone.items() if o.state != "blocked"}
     blocked = {name: o.sentence for name, o in undone.items() if o.state == "blocked"}
-    return Compared(out / RESULTS, len(todo) - len(undone), earlier, own, blocked)
+    evaluated = tuple(j for j in jobs if j.kind == "evaluate" and j.name not in undone)
+    return Compared(out / RESULTS, len(todo) - len(undone), earlier, own, blocked, evaluated)
 
 
 class _Keeper:

@@ -190,6 +190,8 @@ def budget_text(lines: Sequence[ResultLine]) -> str:
         if line.budget is not None:
             kind, value = line.budget["kind"], float(line.budget["value"])
             text = f"{value:g} {'steps' if kind == 'steps' else 'seconds'} of training each"
+            if (trials := line.budget.get("tuning_trials")) is not None:
+                text += f" after {trials:g} tuning trials"
             budgets.setdefault(text, []).append(line.method)
     if not budgets:
         return "no training budget was noted"

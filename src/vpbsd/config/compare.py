@@ -77,7 +77,8 @@ class SimulatedDataConfig(Section):
     labelled: SimulatedPart = SimulatedPart(count=16, shape_voxels=(48, 64, 64))
     unlabelled: SimulatedPart = SimulatedPart(count=6)
     validation: SimulatedPart = SimulatedPart(count=1)
-    test: SimulatedPart = SimulatedPart(count=3)
+    test: SimulatedPart | None = SimulatedPart(count=3)
+    """None: the validation volumes are scored, as when settings are tuned on them."""
 
 
 class DatasetConfig(Section):

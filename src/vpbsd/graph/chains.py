@@ -22,14 +22,15 @@ def remove_duplicates(graph: VesselGraph) -> tuple[VesselGraph, CleaningStep]:
     graph = in_order(graph)
     empty = (graph.edge_nodes[:, 0] == graph.edge_nodes[:, 1]) & _stays_in_place(graph)
     copies = _copies(graph) & ~empty
-    lengths = edge_lengths_um(graph)
     gone = empty | copies
-    kept = without(graph, gone, None) if gone.any() else graph
+    kept, length_um = graph, 0.0
+    if gone.any():
+        kept, length_um = without(graph, gone), float(edge_lengths_um(graph)[gone].sum())
     return kept, CleaningStep(
         step="duplicates",
         edges_removed=int(np.count_nonzero(gone)),
         nodes_removed=graph.nodes - kept.nodes,
-        length_removed_um=float(lengths[gone].sum()),
+        length_removed_um=length_um,
         details=(
             {
                 "copies": int(np.count_nonzero(copies)),

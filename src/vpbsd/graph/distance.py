@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from vpbsd.errors import DataError
 from vpbsd.geometry import VoxelSize
 
-__all__ = ["distance_um", "radius_um"]
+__all__ = ["ROOF_SHARE", "distance_um", "radius_um"]
+
+ROOF_SHARE = 0.7
+"""How much of the roof above the largest distance counts; see :func:`radius_um`."""
 
 
 def distance_um(vessels: NDArray[np.bool_], voxel_size: VoxelSize) -> NDArray[np.float32]:
@@ -62,8 +65,13 @@ def radius_um(
 ) -> NDArray[np.float32]:
     """Return the radius of the vessel at each centreline voxel.
 
-    The largest distance among the voxel and its 26 neighbours (the axis of a vessel of even width
-    runs between voxels).
+    The largest distance D among the voxel and its 26 neighbours: the axis of a vessel of even width
+    runs between voxels. The axis can pass between slices as well, half a slice from any centre.
+    Across it, D falls off like a roof. The peak of a roof sampled at c, a, b, with a the largest,
+    lies :math:`|b - c| / 2` above a. Of that, :data:`ROOF_SHARE` is added, on axes with voxels
+    larger than the smallest only: between small voxels, what D lacks at the peak and what it has
+    too much (it ends at centres of background voxels, outside the wall) cancel out. Both rules were
+    measured on digitised tubes of known radius, not derived.
 
     Parameters
     ----------
@@ -74,9 +82,20 @@ def radius_um(
     voxel_size
         Of the array.
     """
-    shape = np.array(distance_um.shape)
-    largest = np.zeros(len(voxels), np.float32)
-    for step in np.ndindex(3, 3, 3):
-        near = np.clip(voxels + (np.array(step) - 1), 0, shape - 1)
-        np.maximum(largest, distance_um[near[:, 0], near[:, 1], near[:, 2]], out=largest)
-    return largest
+    last = np.array(distance_um.shape) - 1
+    peak = np.array(voxels, np.int64)
+    largest: NDArray[np.float32] = distance_um[tuple(peak.T)]
+    for place in np.ndindex(3, 3, 3):
+        near = np.clip(voxels + (np.array(place) - 1), 0, last)
+        found = distance_um[tuple(near.T)]
+        higher = found > largest
+        largest[higher], peak[higher] = found[higher], near[higher]
+    roof = np.zeros(len(peak), np.float32)
+    smallest = min(voxel_size.zyx_um)
+    for axis, edge in enumerate(voxel_size.zyx_um):
+        step = np.eye(3, dtype=np.int64)[axis]
+        after = distance_um[tuple(np.minimum(peak + step, last).T)]
+        before = distance_um[tuple(np.maximum(peak - step, 0).T)]
+        share = np.float32(ROOF_SHARE * (1 - smallest / edge))
+        np.maximum(roof, share * np.minimum(np.abs(after - before), edge) / 2, out=roof)
+    return largest + roof

@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,13 +37,14 @@ from vpbsd.blockwise import (
     Workers,
     choose_block,
     plan_blocks,
+    projected_peak_bytes,
     run_blocks,
 )
 from vpbsd.blockwise.ledger import changes, read_job, write_job
 from vpbsd.errors import BlocksFailedError, ConfigError, DataError, OutputError, UserError
 from vpbsd.geometry import Box, Triplet, VoxelSize, as_triplet
 from vpbsd.graph.region_counting import Distances, count_block
-from vpbsd.graph.regions import LabelBox, RegionVolume
+from vpbsd.graph.regions import LABEL_CACHE_BYTES, LabelBox, RegionVolume
 from vpbsd.graph.tissue_counts import TissueCounts
 from vpbsd.graph.vessels import as_vessels
 from vpbsd.machine import available_memory_bytes
@@ -186,22 +187,23 @@ def plan_counting(
         If the smallest block takes more memory than allowed, or all processes more than is free.
     """
     halo = options.halo(voxel_size)
-    # The flags and stored values of this block and of the next, which is being read meanwhile,
-    # and the squares within planes; labels as they are stored and as int64.
-    voxel_bytes = 2 * (1 + mask.dtype.itemsize) + 4
-    voxel_bytes += sum(_label_bytes(v, voxel_size) for v in (regions, tissue) if v is not None)
-    caches = _CACHE_BYTES * (1 + 2 * sum(v is not None for v in (regions, tissue)))
-    room = options.memory_bytes - _PROGRAM_BYTES - caches
+    labels = [v for v in (regions, tissue) if v is not None]
+    voxel_bytes, fixed = _voxel_bytes(mask, voxel_size, labels), _fixed_bytes(labels)
     block = choose_block(
-        mask.shape_zyx, halo, 1, limit_voxels=max(1, room // voxel_bytes), unit=_UNIT_VOXELS
+        mask.shape_zyx,
+        halo,
+        1,
+        limit_voxels=max(1, int((options.memory_bytes - fixed) / voxel_bytes)),
+        unit=_UNIT_VOXELS,
     )
     plan = plan_blocks(mask.shape_zyx, block, halo)
-    one = math.prod(plan.largest_read) * voxel_bytes + _PROGRAM_BYTES + caches
+    one = projected_peak_bytes(plan, read_bytes_per_voxel=voxel_bytes) + fixed
     if one > options.memory_bytes:
         raise ConfigError(
-            f"distances up to {options.limit_um:g} µm look {halo} voxels around a block, which "
-            f"takes {one / 2**30:.1f} GiB, more than the {options.memory_bytes / 2**30:.1f} GiB "
-            "that a process may take: allow more memory, or look less far"
+            f"distances up to {options.limit_um or 0:g} µm look {halo} voxels around a block, "
+            f"which takes {one / 2**30:.1f} GiB, more than the "
+            f"{options.memory_bytes / 2**30:.1f} GiB that a process may take: allow more memory, "
+            "or look less far"
         )
     if options.workers.in_process and one > available_memory_bytes():
         raise ConfigError(
@@ -211,9 +213,21 @@ def plan_counting(
     return plan
 
 
-def _label_bytes(volume: RegionVolume, voxel_size: VoxelSize) -> int:
-    finer = math.prod(voxel_size.zyx_um) / math.prod(volume.voxel_size.zyx_um)
-    return math.ceil(2 * (8 + volume.volume.dtype.itemsize) * finer)
+def _voxel_bytes(mask: Volume, voxel_size: VoxelSize, labels: Sequence[RegionVolume]) -> float:
+    """Return the memory of a block for each voxel that is read.
+
+    Flags and stored values of this block and of the next, which is being read meanwhile, and
+    squares within planes; labels as they are stored and as int64, at their own voxel size.
+    """
+    found = 2.0 * (1 + mask.dtype.itemsize) + 4
+    for volume in labels:
+        finer = math.prod(voxel_size.zyx_um) / math.prod(volume.voxel_size.zyx_um)
+        found += 2 * (8 + volume.volume.dtype.itemsize) * finer
+    return found
+
+
+def _fixed_bytes(labels: Sequence[RegionVolume]) -> int:
+    return _PROGRAM_BYTES + _CACHE_BYTES + len(labels) * LABEL_CACHE_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from vpbsd.graph.length import edge_chunks, first_steps, smoothed_points_um, step_lengths_um
 from vpbsd.graph.vessel_graph import VesselGraph
 
-__all__ = ["EdgeMeasures", "measure_edges", "node_components"]
+__all__ = ["EdgeMeasures", "canonical", "measure_edges", "node_components"]
 
 
 _ALONG = (
@@ -145,9 +145,14 @@ def _chords(graph: VesselGraph) -> tuple[NDArray[np.float64], NDArray[np.float64
     last = np.asarray(graph.point_position_um[graph.edge_offsets[1:] - 1], dtype=np.float64)
     across = last - first
     chord = np.sqrt(np.square(across).sum(axis=1))
-    z, y, x = across.T
-    leading = np.where(z != 0, z, np.where(y != 0, y, x))
     with np.errstate(invalid="ignore", divide="ignore"):
-        direction = across * (np.sign(leading) / chord)[:, None]
+        direction = canonical(across / chord[:, None])
     direction[chord == 0] = np.nan
-    return chord, direction + 0.0  # no negative zeros
+    return chord, direction
+
+
+def canonical(directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return directions (n, 3) turned so that the first component that is not zero is positive."""
+    z, y, x = directions.T
+    leading = np.where(z != 0, z, np.where(y != 0, y, x))
+    return np.asarray(directions * np.sign(leading)[:, None] + 0.0)  # + 0.0: no negative zeros

@@ -24,9 +24,11 @@ from vpbsd.geometry import Box, Triplet, VoxelSize, as_triplet
 from vpbsd.graph.region_names import RegionNames
 from vpbsd.volumes import CachedVolume, Volume
 
-__all__ = ["LabelBox", "RegionVolume"]
+__all__ = ["LABEL_CACHE_BYTES", "LabelBox", "RegionVolume"]
 
-_CACHE_BYTES = 256 * 2**20
+LABEL_CACHE_BYTES = 256 * 2**20
+"""Decoded chunks that are kept of a label volume, at most."""
+
 _CELL_VOXELS = 128
 _EXTENT_TOLERANCE_VOXELS = 2.0
 # A centre on the face between two voxels must not fall to either side by rounding.
@@ -107,7 +109,7 @@ class RegionVolume:
         self.mask_voxel_size = mask_voxel_size
         self.names = names or RegionNames()
         self._require_same_box(option)
-        self._cached = CachedVolume(volume, _CACHE_BYTES)
+        self._cached = CachedVolume(volume, LABEL_CACHE_BYTES)
 
     @property
     def source(self) -> str:

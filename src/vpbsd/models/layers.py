@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ __all__ = [
     "Down",
     "SmallGridConv3d",
     "Up",
+    "channels_last",
     "check_patch",
     "foreground_bias",
 ]
@@ -94,6 +96,16 @@ class Up(nn.ConvTranspose3d):
     def __init__(self, inputs: int, outputs: int, factor: Sequence[int]) -> None:
         z, y, x = factor
         super().__init__(inputs, outputs, (z, y, x), stride=(z, y, x))
+
+
+def channels_last(net: nn.Module) -> None:
+    """Lay out the kernels of 3D convolutions so that features lie channel by channel in memory.
+
+    Convolutions hand this layout on, and nets of convolutions and batch normalisation alone train
+    in a third less time on CPUs. (Instance and group normalisation take longer for it.)
+    """
+    # torch's own annotations leave out `memory_format`.
+    cast(Any, net).to(memory_format=torch.channels_last_3d)
 
 
 def check_patch(x: Tensor, stride: Triplet, net: str) -> None:

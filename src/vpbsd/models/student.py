@@ -23,7 +23,14 @@ from vpbsd.models.inside import (
     narrow,
     padding,
 )
-from vpbsd.models.layers import ConvBatchNorm, Down, Up, check_patch, foreground_bias
+from vpbsd.models.layers import (
+    ConvBatchNorm,
+    Down,
+    Up,
+    channels_last,
+    check_patch,
+    foreground_bias,
+)
 
 __all__ = ["Student"]
 
@@ -64,6 +71,7 @@ class Student(nn.Module):
             self.refine, self.out = nn.Identity(), nn.Identity()
         last = self.out if config.preset == "fine" else self.out_up
         nn.init.constant_(cast(Tensor, last.bias), foreground_bias(0.1))
+        channels_last(self)
 
     @property
     def stride(self) -> Triplet:

@@ -63,8 +63,8 @@ def test_larger_input_is_refused() -> None:
 def test_blocks_with_their_halo_are_patches() -> None:
     net = windowed(Recorder(), (12, 80, 64))
     assert net.stride == (1, 1, 1)
-    assert net.halo_voxels == (2, 10, 8)
-    assert net.block_voxels == (8, 60, 48)
+    assert net.halo_voxels == (3, 20, 16)
+    assert net.block_voxels == (6, 40, 32)
 
 
 def test_memory_is_that_of_the_window() -> None:

@@ -19,6 +19,7 @@ from vpbsd.compare.nets.pyramid import multiple_of, pyramid
 from vpbsd.compare.nets.windowed import Windowed
 from vpbsd.config import RunConfig
 from vpbsd.geometry import Triplet, as_triplet
+from vpbsd.models.layers import channels_last
 
 __all__ = ["MultiResolutionNet", "hp_vsp"]
 
@@ -134,4 +135,5 @@ def hp_vsp(config: RunConfig) -> Windowed:
     channels = config.student.channels
     half, quarter, eighth = factors = pyramid(config, 3)
     net = MultiResolutionNet(channels, (half, quarter, eighth))
+    channels_last(net)
     return Windowed.of(net, config, multiple_of(factors), bytes_per_voxel=2200)

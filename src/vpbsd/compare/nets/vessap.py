@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vpbsd.config import RunConfig
 from vpbsd.geometry import Triplet
-from vpbsd.models.layers import SmallGridConv3d
+from vpbsd.models.layers import SmallGridConv3d, channels_last
 
 __all__ = ["CrossHairConv", "VessapNet", "vessap_fcn"]
 
@@ -73,6 +73,7 @@ class VessapNet(nn.Module):
             CrossHairConv(a, b, kernel) for (a, b), kernel in zip(widths, _KERNELS, strict=True)
         )
         self.out = nn.Conv3d(_WIDTHS[-1], 1, 1)
+        channels_last(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return vessel logits (B, 1, D, H, W) of intensities (B, C, D, H, W)."""

@@ -1,0 +1,262 @@
+"""The skeleton of one block: read with context, fill, distance, thin, trace, write a fragment.
+
+How much context a block needs grows with the radius of its vessels: thinning peels them layer by
+layer, and what is peeled first depends on walls up to a diameter away. Most blocks hold capillaries
+only. So a block is read with the plan's halo, the largest radius in it is measured, and where the
+halo does not bear that, the block is read once more with one that does. What a block leaves
+therefore never depends on a guess.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpbsd.blockwise import Block
+from vpbsd.errors import ConfigError, DataError
+from vpbsd.geometry import Box, Triplet, VoxelSize, as_triplet
+from vpbsd.graph.cavities import fill_cavities
+from vpbsd.graph.distance import distance_um, radius_um
+from vpbsd.graph.fragment import Counts, Fragment, trace
+from vpbsd.graph.store import FragmentStore
+from vpbsd.graph.thinning import thin
+from vpbsd.graph.vessels import as_vessels
+from vpbsd.volumes import Volume
+
+__all__ = ["HaloRule", "SkeletonBlock"]
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class HaloRule:
+    """Context for vessels of a radius, in voxels along (z, y, x).
+
+    Attributes
+    ----------
+    voxel_size
+        Of the mask.
+    cavity_voxels
+        Cavities up to this size are filled, and must be seen whole.
+    """
+
+    voxel_size: VoxelSize
+    cavity_voxels: int = 0
+
+    def halo(self, radius_um: float) -> Triplet:
+        """Return the halo that vessels of at most this radius need."""
+        return as_triplet([self._along(size, radius_um) for size in self.voxel_size.zyx_um])
+
+    def bears_um(self, halo: Triplet) -> float:
+        """Return the largest radius that a halo bears, in µm."""
+        cavity, fixed = self._cavity_reach(), _FIXED_VOXELS
+        return min(
+            (h - fixed - cavity) * size / _HALO_PER_RADIUS
+            for h, size in zip(halo, self.voxel_size.zyx_um, strict=True)
+        )
+
+    def _along(self, size_um: float, radius_um: float) -> int:
+        return (
+            math.ceil(_HALO_PER_RADIUS * radius_um / size_um - 1e-6)
+            + _FIXED_VOXELS
+            + self._cavity_reach()
+        )
+
+    def _cavity_reach(self) -> int:
+        """Return the edge of the largest cavity if it is compact."""
+        return math.ceil(2 * math.cbrt(3 * self.cavity_voxels / (4 * math.pi)))
+
+
+_HALO_PER_RADIUS = 2
+_FIXED_VOXELS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SkeletonBlock:
+    """The operation of the block engine that leaves one fragment a block.
+
+    Attributes
+    ----------
+    volume
+        The mask.
+    voxel_size
+        Of it.
+    rule
+        Context that vessels need.
+    store
+        Where fragments go.
+    cavity_voxels
+        Cavities of at most so many voxels are filled; 0 = none.
+    limit_bytes
+        Memory that one block may take.
+    """
+
+    volume: Volume
+    voxel_size: VoxelSize
+    rule: HaloRule
+    store: FragmentStore
+    cavity_voxels: int
+    limit_bytes: int
+
+    def read(self, block: Block) -> Mask:
+        """Return the vessels of the block and its halo."""
+        return self._vessels(block.read)
+
+    def compute(self, block: Block, data: Mask) -> Fragment | None:
+        """Return the skeleton inside the block; None where there is no vessel near it."""
+        box, vessels = block.read, data
+        while True:
+            if not vessels.any():
+                return None
+            self._require_memory(block, box, vessels)
+            self._require_walls(box, vessels)
+            filled = _Filled.of(vessels, self.cavity_voxels, block.write.relative_to(box))
+            distance = distance_um(filled.vessels, self.voxel_size)
+            wider = self._wider(block, box, distance)
+            if wider == box:
+                return self._traced(block, box, filled, distance)
+            del distance, filled
+            box = wider
+            self._require_memory(block, box, None)
+            vessels = self._vessels(box)
+
+    def write(self, block: Block, result: Fragment | None) -> int:
+        """Keep the fragment; returns its bytes."""
+        return self.store.write(block.index, result)
+
+    def _vessels(self, box: Box) -> Mask:
+        return as_vessels(self.volume.read(box)[0], f"'{self.volume.source}'")
+
+    def _wider(self, block: Block, box: Box, distance: NDArray[np.float32]) -> Box:
+        """Return the box to read instead of ``box``; the same where its halo bears the vessels.
+
+        Radii are looked at up to half the halo away from the block. A wider vessel whose axis lies
+        beyond does not reach the block with its wall, or is seen to be as wide as that.
+        """
+        halo = _halo(block.write, box, self.volume.shape_zyx)
+        inner = block.write.grow([h // 2 for h in halo]).intersect(box).relative_to(box)
+        largest_um = float(distance[inner.slices].max(initial=0.0))
+        if largest_um <= self.rule.bears_um(halo):
+            return box
+        grown = block.write.grow(self.rule.halo(largest_um)).clip(self.volume.shape_zyx)
+        low = [min(a, b) for a, b in zip(box.start, grown.start, strict=True)]
+        high = [max(a, b) for a, b in zip(box.stop, grown.stop, strict=True)]
+        return Box(as_triplet(low), as_triplet(high))
+
+    def _traced(
+        self, block: Block, box: Box, filled: _Filled, distance: NDArray[np.float32]
+    ) -> Fragment:
+        shape = self.volume.shape_zyx
+        crop = block.write.relative_to(box)
+        skeleton = thin(distance, self.voxel_size, box.start)
+        around = block.write.grow(1).clip(shape)
+        inside = skeleton[around.relative_to(box).slices]
+        margins = [
+            (1 - (w - a), 1 - (b - v))
+            for w, a, b, v in zip(
+                block.write.start, around.start, around.stop, block.write.stop, strict=True
+            )
+        ]
+        voxels = np.argwhere(inside) + np.asarray(around.relative_to(box).start)
+        counts = Counts(
+            vessel_voxels=int(np.count_nonzero(filled.vessels[crop.slices])),
+            cavities=filled.cavities,
+            cavity_voxels=filled.cavity_voxels,
+            largest_radius_um=float(distance[crop.slices].max(initial=0.0)),
+            halo_voxels=_widest(block.write, box),
+        )
+        return trace(
+            np.pad(inside, margins),
+            radius_um(distance, voxels, self.voxel_size),
+            block.write.start,
+            shape,
+            counts,
+        )
+
+    def _require_walls(self, box: Box, vessels: Mask) -> None:
+        """Refuse a mask without background: there is no distance to a wall.
+
+        Raises
+        ------
+        DataError
+            If the box is the whole volume and all of it is vessel.
+        """
+        if box == Box.whole(self.volume.shape_zyx) and vessels.all():
+            raise DataError(
+                f"'{self.volume.source}' holds nothing but vessel, so that no vessel has a wall: "
+                "is it a mask (vessels above 0, the rest 0), or is it inverted?"
+            )
+
+    def _require_memory(self, block: Block, box: Box, vessels: Mask | None) -> None:
+        """Refuse a box that takes more memory than a block may.
+
+        Raises
+        ------
+        ConfigError
+            With the numbers, and what would do.
+        """
+        share = 0.0 if vessels is None else float(np.count_nonzero(vessels)) / vessels.size
+        needed = box_bytes(box.size_voxels, share)
+        if needed <= self.limit_bytes:
+            return
+        halo = _widest(block.write, box)
+        raise ConfigError(
+            f"the block {block.write} holds vessels so wide, or so many, that it takes "
+            f"{needed / 2**30:.2f} GiB with a halo of {halo} voxels, more than the "
+            f"{self.limit_bytes / 2**30:.2f} GiB that a block may take: look whether the mask is "
+            "right there, or allow more (--memory), or take smaller blocks (--block-voxels)"
+        )
+
+
+# Where a box ends with the volume, there is nothing beyond to be seen.
+_BOUNDLESS = 1 << 30
+_BYTES_PER_VOXEL = 9.0
+_BYTES_PER_VESSEL_VOXEL = 16.0
+
+
+def box_bytes(voxels: int, vessel_share: float) -> int:
+    """Return the memory that a box of ``voxels`` takes, the next one being read included."""
+    return math.ceil(voxels * (_BYTES_PER_VOXEL + _BYTES_PER_VESSEL_VOXEL * vessel_share))
+
+
+def _halo(write: Box, box: Box, shape: Triplet) -> Triplet:
+    """Return the context of a block along each axis; where the volume ends, none is lacking."""
+    halo = []
+    for a, b, low, high, size in zip(
+        write.start, write.stop, box.start, box.stop, shape, strict=True
+    ):
+        sides = [a - low] if low > 0 else []
+        sides += [high - b] if high < size else []
+        halo.append(min(sides, default=_BOUNDLESS))
+    return as_triplet(halo)
+
+
+def _widest(write: Box, box: Box) -> int:
+    """Return the voxels that a box reaches beyond its block at most."""
+    sides = zip(write.start, write.stop, box.start, box.stop, strict=True)
+    return max(max(a - low, high - b) for a, b, low, high in sides)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Filled:
+    """Vessels with their small cavities filled; those counted that begin inside the block."""
+
+    vessels: Mask
+    cavities: int
+    cavity_voxels: int
+
+    @classmethod
+    def of(cls, vessels: Mask, most_voxels: int, crop: Box) -> _Filled:
+        """Fill cavities of at most ``most_voxels``; ``crop`` is the block in the array."""
+
+        def owned(voxel: Triplet) -> bool:
+            return crop.contains(Box.at(voxel, (1, 1, 1)))
+
+        if not most_voxels:
+            return cls(vessels, 0, 0)
+        filled, cavities = fill_cavities(vessels, most_voxels, owned)
+        inside = filled[crop.slices] & ~vessels[crop.slices]
+        return cls(filled, cavities, int(np.count_nonzero(inside)))

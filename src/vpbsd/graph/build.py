@@ -1,0 +1,301 @@
+"""A vessel mask on disk to a folder with its graph, in memory bounded by one block a worker.
+
+::
+
+    blocks ──► fragments ──► stitched ──► cleaned ──► measured ──► OUT/
+       └────────── OUT.work: what is finished, until OUT is complete ──────┘
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vpbsd.blockwise import Block, BlockDone, Run, run_blocks
+from vpbsd.blockwise.execute import open_executor
+from vpbsd.blockwise.interrupt import stop_on_sigterm
+from vpbsd.blockwise.progress import voxel_progress
+from vpbsd.blockwise.work import fingerprint_digest
+from vpbsd.errors import BlocksFailedError, OutputError, UserError
+from vpbsd.graph.clean import clean
+from vpbsd.graph.files import write_graph, write_vtp
+from vpbsd.graph.job import SUMMARY, GraphJob, noted_digest, prepare_graph
+from vpbsd.graph.measures import measure_edges
+from vpbsd.graph.options import GraphOptions, GraphReport
+from vpbsd.graph.skeleton import Skeleton, complete_skeleton
+from vpbsd.graph.stitch import stitch
+from vpbsd.graph.vessel_graph import VesselGraph
+from vpbsd.provenance import provenance, write_json_atomic
+from vpbsd.volumes import Location, Volume, open_volume
+from vpbsd.volumes.durable import swap, sync
+
+__all__ = ["build_graph", "run_graph"]
+
+logger = logging.getLogger(__name__)
+
+
+def build_graph(
+    mask: Location | Volume, out: Path | str, options: GraphOptions | None = None
+) -> GraphReport:
+    """Make the graph of a vessel mask and write it, with its measures, to a folder.
+
+    The folder appears under its name only when it is complete. Until then ``OUT.work`` holds what
+    is finished, and the same call goes on from there.
+
+    Parameters
+    ----------
+    mask
+        A file, folder or URL in any format that is read, or an open volume; voxels above 0 are
+        vessel.
+    out
+        Folder to make.
+    options
+        Defaults if not given.
+
+    Raises
+    ------
+    OutputError
+        If the output exists, is being made by another run, was begun with other settings, or will
+        not fit on the disk.
+    VoxelSizeUnknownError
+        If neither the file nor the caller gives the voxel size.
+    DataError
+        If the volume is no mask, holds nothing but vessel, or a part of it cannot be read.
+    ConfigError
+        If a block takes more memory than is allowed.
+    BlocksFailedError
+        If blocks failed for other reasons.
+    VpbsdError
+        If blocks go on to disagree on the skeleton between them.
+    """
+    options = options or GraphOptions()
+    with ExitStack() as stack:
+        if not isinstance(mask, Volume):
+            mask = stack.enter_context(open_volume(mask))
+        return run_graph(prepare_graph(mask, Path(out), options))
+
+
+def run_graph(job: GraphJob) -> GraphReport:
+    """Run what was prepared; see :func:`build_graph`."""
+    start = time.monotonic()
+    with stop_on_sigterm(), job.work.claimed(job.options.part), _in_kind():
+        with job.work.setup():
+            if _finished(job):
+                return _report(job, Run(), start, elsewhere=True)
+            about = _about(job)
+            noted = job.work.begin(
+                job.fingerprint,
+                {"graph": about},
+                overwrite=job.options.overwrite,
+                part=job.options.part,
+            )["graph"]
+        with open_executor(job.workers) as executor:
+            run = _run_blocks(job, executor)
+            if not run.complete:
+                return _left_to_others(job, run, start)
+            with job.work.finishing() as mine:
+                if not mine:
+                    return _report(job, run, start, elsewhere=True)
+                skeleton = complete_skeleton(job, executor)
+                report = _finish(skeleton, _report(job, run, start), noted)
+    seconds = time.monotonic() - start
+    voxels = job.plan.shape[0] * job.plan.shape[1] * job.plan.shape[2]
+    done = voxels * run.done / len(job.plan)
+    return replace(report, seconds=seconds, voxels_per_second=done / max(seconds, 1e-9))
+
+
+def _run_blocks(job: GraphJob, executor: Any) -> Run:
+    voxels = job.plan.shape[0] * job.plan.shape[1] * job.plan.shape[2]
+    # A run that is taken up again shows what is left of it.
+    total = voxels * job.todo_blocks // len(job.plan)
+    with voxel_progress("skeleton", total, show=job.options.progress) as advance:
+
+        def done(block: Block, _: BlockDone) -> None:
+            advance(block.write.size_voxels)
+
+        return run_blocks(
+            job.plan,
+            job.operation,
+            ledger=job.work.ledger,
+            workers=executor,
+            part=job.options.part,
+            on_done=done,
+            log=job.work.log(job.options.part),
+        )
+
+
+@contextmanager
+def _in_kind() -> Iterator[None]:
+    """If the data are at fault, not the run, say so in the kind of error as well."""
+    try:
+        yield
+    except BlocksFailedError as error:
+        if isinstance(error.__cause__, UserError):
+            raise type(error.__cause__)(str(error)) from error
+        raise
+
+
+# ------------------------------------------------------------------------------- what is finished
+
+
+def _finished(job: GraphJob) -> bool:
+    """Whether the graph is complete already, by other parts or by a run killed at its very end.
+
+    Raises
+    ------
+    OutputError
+        If the output is of another run.
+    """
+    if job.options.overwrite or not (job.out / SUMMARY).exists():
+        return False
+    ours = noted_digest(job.out) == fingerprint_digest(job.fingerprint)
+    if ours and job.work.begun:
+        job.work.close(_log_name(job))
+        return True
+    if ours and job.options.part is not None:
+        return True
+    raise OutputError(
+        f"'{job.out}' exists already; pass --overwrite to replace it, or choose another name"
+    )
+
+
+def _left_to_others(job: GraphJob, run: Run, start: float) -> GraphReport:
+    with job.work.setup():
+        # Another part may have been faster than our look at the ledger, and have cleared it.
+        return _report(job, run, start, elsewhere=not job.work.begun)
+
+
+def _report(job: GraphJob, run: Run, start: float, *, elsewhere: bool = False) -> GraphReport:
+    return GraphReport(
+        out=job.out,
+        shape_zyx=job.plan.shape,
+        blocks=run.done,
+        resumed_blocks=run.skipped,
+        missing_blocks=0 if elsewhere else run.missing,
+        elsewhere=elsewhere,
+        seconds=time.monotonic() - start,
+    )
+
+
+def _log_name(job: GraphJob) -> Path:
+    return job.out.with_name(f"{job.out.name}.log.jsonl")
+
+
+# --------------------------------------------------------------------------------------- finishing
+
+
+def _finish(skeleton: Skeleton, report: GraphReport, about: dict[str, Any]) -> GraphReport:
+    """Stitch, clean, measure, write, and move the folder to its name."""
+    job = skeleton.job
+    points = job.work.path / "points"
+    graph = stitch(skeleton.fragments, job.plan.shape, job.voxel_size, points)
+    graph, steps = clean(graph, job.options.clean)
+    report = replace(
+        report,
+        redone_blocks=skeleton.redone,
+        widened_blocks=skeleton.widened,
+        nodes=graph.nodes,
+        edges=graph.edges,
+        vessel_voxels=skeleton.vessel_voxels,
+        cavities=skeleton.cavities,
+        cavity_voxels=skeleton.cavity_voxels,
+        largest_radius_um=skeleton.largest_radius_um,
+        warnings=_warnings(skeleton),
+    )
+    for warning in report.warnings:
+        logger.warning(warning)
+    filled = {
+        "step": "cavities",
+        "settings": {"most_voxels": job.options.cavity_voxels},
+        "cavities_filled": skeleton.cavities,
+        "voxels_filled": skeleton.cavity_voxels,
+    }
+    summary = {
+        "voxel_size_um": list(job.voxel_size.zyx_um),
+        "shape_voxels": list(job.plan.shape),
+        "cleaning": [filled, *(step.as_json() for step in steps)],
+        "warnings": list(report.warnings),
+        "skeleton": _figures(report),
+        **about,
+    }
+    _write(job, graph, summary)
+    return report
+
+
+def _figures(report: GraphReport) -> dict[str, Any]:
+    return {
+        "vessel_voxels": report.vessel_voxels,
+        "largest_radius_um": report.largest_radius_um,
+        "blocks_redone": report.redone_blocks,
+        "blocks_widened": report.widened_blocks,
+    }
+
+
+def _write(job: GraphJob, graph: VesselGraph, summary: dict[str, Any]) -> None:
+    # Beside the output, where it can be moved to its name in one step; --work may be elsewhere.
+    partial = job.out.with_name(f".{job.out.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        measures = measure_edges(graph)
+        write_graph(graph, partial, measures)
+        write_vtp(graph, partial / "graph.vtp", measures)
+        _write_on_request(job, graph, partial)
+        write_json_atomic(partial / SUMMARY, summary)
+        sync(partial.iterdir(), partial)
+        # A part that starts now finds either everything here or everything there.
+        with job.work.setup():
+            _make_room(job.out)
+            swap(partial, job.out)
+            job.work.close(_log_name(job))
+    except OSError as error:
+        raise OutputError(
+            f"cannot write '{job.out}': {error.strerror or error}; make room or check the "
+            "permissions, then run the same command again"
+        ) from error
+
+
+def _make_room(out: Path) -> None:
+    """Remove a folder that holds nothing: a folder can only be renamed to a free name."""
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()
+
+
+def _write_on_request(job: GraphJob, graph: VesselGraph, folder: Path) -> None:
+    if job.options.swc:
+        from vpbsd.graph.files import write_swc  # type: ignore[attr-defined]
+
+        write_swc(graph, folder / "graph.swc")
+    if job.options.graphml:
+        from vpbsd.graph.files import write_graphml  # type: ignore[attr-defined]
+
+        write_graphml(graph, folder / "graph.graphml")
+
+
+def _warnings(skeleton: Skeleton) -> tuple[str, ...]:
+    source = skeleton.job.volume.source
+    if not skeleton.vessel_voxels:
+        return (
+            f"'{source}' holds no vessel, and its graph no node: is it the right file, and are "
+            "vessels above 0 in it?",
+        )
+    return ()
+
+
+def _about(job: GraphJob) -> dict[str, Any]:
+    source, fingerprint = job.volume.source, job.fingerprint_of_volume
+    return {
+        "job": fingerprint_digest(job.fingerprint),
+        "options": {
+            **job.options.settings(),
+            "block_voxels": list(job.plan.block),
+            "halo_voxels": list(job.plan.halo),
+        },
+        "provenance": provenance(job.options.command, {source: fingerprint}),
+    }
