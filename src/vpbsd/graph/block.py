@@ -257,6 +257,6 @@ class _Filled:
 
         if not most_voxels:
             return cls(vessels, 0, 0)
-        filled, cavities = fill_cavities(vessels, most_voxels, owned)
+        filled, cavities = fill_cavities(vessels, most_voxels, owns=owned)
         inside = filled[crop.slices] & ~vessels[crop.slices]
         return cls(filled, cavities, int(np.count_nonzero(inside)))

@@ -269,11 +269,11 @@ def _make_room(out: Path) -> None:
 
 def _write_on_request(job: GraphJob, graph: VesselGraph, folder: Path) -> None:
     if job.options.swc:
-        from vpbsd.graph.files import write_swc  # type: ignore[attr-defined]
+        from vpbsd.graph.files import write_swc
 
         write_swc(graph, folder / "graph.swc")
     if job.options.graphml:
-        from vpbsd.graph.files import write_graphml  # type: ignore[attr-defined]
+        from vpbsd.graph.files import write_graphml
 
         write_graphml(graph, folder / "graph.graphml")
 
