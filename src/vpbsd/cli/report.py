@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vpbsd.cli.console import stderr, tell
-from vpbsd.errors import ConfigError, UserError, VpbsdError
+from vpbsd.errors import ConfigError, VpbsdError
 
 if TYPE_CHECKING:
     from vpbsd.data.collection import TrainingVolume
@@ -214,7 +214,7 @@ def _patterns(run: Path) -> Patterns | None:
                 f"(the smallest has more than {_PATTERN_VOXELS:,} voxels).",
             )
         png = png_of(lambda path: write_patterns(run, path, chosen))
-    except (UserError, VpbsdError) as error:
+    except VpbsdError as error:
         # No part of a report: that it is missing, and why, stands on the page.
         return Patterns(None, f"no patterns can be shown: {error}.")
     names = ", ".join(volume.name for volume in chosen)
