@@ -43,7 +43,7 @@ def test_mask_that_is_empty_or_full(share: float, level: str, says: str) -> None
     (found,) = mask_warnings(MaskNumbers("m", share))
     assert found.level == level
     assert says in found.what
-    assert found.where == "m"
+    assert found.where == "mask m"
     assert len(found.advice) > 40
 
 

@@ -58,6 +58,8 @@ def test_mask_alone(tmp_path: Path, volumes: dict[str, Path]) -> None:
     page = out.read_text(encoding="utf-8")
     assert '<section id="volumes"' in page
     assert 'id="scores"' not in page
+    # 2·4·32 of 16·32·32 voxels
+    assert '<span class="tile-value">1.56 <span class="tile-unit">%' in page
     assert out.stat().st_size < 1_000_000
 
 

@@ -106,7 +106,7 @@ def mask_warnings(mask: MaskNumbers) -> list[Finding]:
                 "Check that it is the right channel, that vessels are brighter than the tissue "
                 "(else --invert), and that the voxel size is near that of the model's training "
                 "data; a lower --threshold shows whether the model sees anything.",
-                mask.name,
+                f"mask {mask.name}",
             )
         ]  # fmt: skip
     if share >= NEARLY_FULL_SHARE:
@@ -116,7 +116,7 @@ def mask_warnings(mask: MaskNumbers) -> list[Finding]:
                 "Background was taken for vessel, or the mask is inverted: check --invert and the "
                 "threshold. In a mask from elsewhere, check that vessel and not background is "
                 "above 0.",
-                mask.name,
+                f"mask {mask.name}",
             )
         ]  # fmt: skip
     if share >= VERY_FULL_SHARE:
@@ -125,7 +125,7 @@ def mask_warnings(mask: MaskNumbers) -> list[Finding]:
                 "notice", f"{told}, above {percent(VERY_FULL_SHARE)} %, which few tissues reach",
                 "Look at the slices: if vessels are too thick, raise the threshold; if tissue is "
                 "marked, add labelled patches of that kind.",
-                mask.name,
+                f"mask {mask.name}",
             )
         ]  # fmt: skip
     return []
