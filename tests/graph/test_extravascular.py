@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from vpbsd.blockwise import Stopped, Workers
@@ -129,6 +131,28 @@ def test_distances_are_those_of_scipy(size, limit_um: float) -> None:
     found = np.repeat(np.arange(len(histogram.counts)) * 0.1, histogram.counts)
     # Rounded to a tenth; the square's own rounding is smaller than a thousandth of that.
     assert np.abs(found - within).max() <= 0.0501
+
+
+@settings(max_examples=60)
+@given(
+    shape=st.tuples(*[st.integers(1, 9)] * 3),
+    size=st.tuples(*[st.sampled_from([0.5, 1.0, 1.62, 4.0])] * 3),
+    limit_um=st.sampled_from([0.3, 2.0, 5.0, 40.0]),
+    vessels=st.integers(0, 8),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_small_mask_is_as_scipy_has_it(shape, size, limit_um, vessels, seed: int) -> None:
+    mask = np.zeros(shape, np.uint8)
+    mask.flat[np.random.default_rng(seed).integers(0, mask.size, vessels)] = 1
+    _, _, histogram = counted(mask, VoxelSize.of(size), every_voxel(limit_um=limit_um)).of()
+    assert histogram is not None
+    true = np.full(np.count_nonzero(mask == 0), np.inf)
+    if vessels:
+        true = ndimage.distance_transform_edt(mask == 0, sampling=size)[mask == 0]
+    within = np.sort(true[true <= limit_um * (1 + 1e-9)])
+    assert histogram.beyond == true.size - within.size
+    found = np.repeat(np.arange(len(histogram.counts)) * 0.1, histogram.counts)
+    assert np.abs(found - within).max(initial=0) <= 0.0501
 
 
 def test_lattice_takes_every_second_voxel_of_the_volume() -> None:

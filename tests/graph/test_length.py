@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from drawn_graphs import digitised, drawn, straight
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from vpbsd.graph.length import edge_chunks, edge_lengths_um, smoothed_points_um
@@ -134,6 +135,24 @@ def test_skan_agrees_where_the_sum_of_steps_is_right() -> None:
         image[tuple(np.array(chain, dtype=int).T)] = True
         (oracle,) = skan.Skeleton(image, spacing=(5, 1, 2)).path_lengths()
         assert _length(chain, (5, 1, 2)) == pytest.approx(oracle)
+
+
+@pytest.mark.slow  # skan compiles
+@pytest.mark.parametrize("curve", [_helix(16, 40, 2, 0), _helix(16, 40, 2, 1), _helix(3, 90, 1, 2)])
+def test_thinned_tubes(curve) -> None:
+    # By scikit-image's thinning, and put in order by skan: nothing of this package but the length.
+    skan, morphology = pytest.importorskip("skan"), pytest.importorskip("skimage.morphology")
+    exact = curve(np.linspace(0, 1, 5000)) + (60 - curve(np.array([0.0, 1.0])).mean(axis=0))
+    voxels = np.stack(np.indices((120, 120, 120)), axis=-1).reshape(-1, 3)
+    near, _ = cKDTree(exact).query(voxels, distance_upper_bound=4)
+    tube = np.isfinite(near).reshape(120, 120, 120)
+    chain = skan.Skeleton(morphology.skeletonize(tube)).path_coordinates(0)
+    # Thinning shortens the ends: the length of the curve is that between the points next to them.
+    _, (begin, end) = cKDTree(exact).query(chain[[0, -1]])
+    between = exact[min(begin, end) : max(begin, end) + 1]
+    length = float(np.linalg.norm(np.diff(between, axis=0), axis=1).sum())
+    assert len(chain) > 60
+    assert _length([tuple(p) for p in chain]) == pytest.approx(length, rel=0.02)
 
 
 def test_ends_stay_and_edges_are_smoothed_each_for_itself() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from dataclasses import fields, replace
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from drawn_graphs import drawn, straight
 
+from vpbsd.graph.length import edge_chunks
 from vpbsd.graph.measures import measure_edges, node_components
 
 
@@ -102,6 +104,34 @@ def _bent(rng: np.random.Generator, count: int) -> list[list[tuple[float, float,
         np.cumsum(rng.integers(-1, 2, size=(rng.integers(2, 60), 3)), axis=0) for _ in range(count)
     ]
     return [[tuple(p) for p in w.tolist()] for w in walks]
+
+
+def test_mapped_points_are_never_in_memory_as_a_whole(tmp_path, monkeypatch) -> None:
+    points, edges = 2_000_000, 20_000
+    position, radius = np.zeros((points, 3), np.float32), np.ones(points, np.float32)
+    position[:, 2] = np.tile(np.arange(100), edges)
+    np.save(tmp_path / "p.npy", position)
+    np.save(tmp_path / "r.npy", radius)
+    graph = replace(
+        drawn([straight((0, 0, 0), (0, 0, 99))]),
+        edge_nodes=np.tile(np.array([[0, 1]]), (edges, 1)),
+        edge_offsets=np.arange(0, points + 1, 100),
+        point_position_um=np.load(tmp_path / "p.npy", mmap_mode="r"),
+        point_radius_um=np.load(tmp_path / "r.npy", mmap_mode="r"),
+    )
+    del position, radius
+    monkeypatch.setattr("vpbsd.graph.measures.edge_chunks", lambda g: edge_chunks(g, 20_000))
+    measure_edges(drawn([straight((0, 0, 0), (0, 0, 9))]))  # compiles
+    tracemalloc.start()
+    try:
+        found = measure_edges(graph)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.length_um.tolist() == pytest.approx([99] * edges)
+    # The points take 32 MB; the measures themselves, and what is made of them, some hundred bytes
+    # an edge.
+    assert peak_bytes < 12_000_000
 
 
 def test_larger_voxels_scale_every_measure() -> None:

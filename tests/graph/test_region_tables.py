@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from vpbsd.cli.regions import make_region_tables
 from vpbsd.errors import ConfigError, DataError, VoxelSizeUnknownError
 from vpbsd.geometry import VoxelSize
 from vpbsd.graph import VesselGraph
@@ -20,6 +22,7 @@ from vpbsd.graph.region_names import RegionNames
 from vpbsd.graph.region_run import RegionOptions, write_region_tables
 from vpbsd.graph.region_tables import COLUMNS, read_region_table, region_rows, write_region_table
 from vpbsd.graph.regions import RegionVolume
+from vpbsd.graph.summary import summarise
 from vpbsd.graph.vessel_sums import sum_vessels
 from vpbsd.volumes import ArrayVolume, open_volume
 
@@ -69,8 +72,8 @@ def rows_of(graph: VesselGraph, mask: np.ndarray, labels=None, names=None, capil
     )
     options = ExtravascularOptions(spacing_um=0.0, limit_um=40.0)
     tissue = count_tissue(ArrayVolume(mask, size), size, regions=regions, options=options)
-    vessels = sum_vessels(graph, capillary, regions)
-    return region_rows(vessels, tissue, size, names or RegionNames())
+    vessels = sum_vessels(graph, regions)
+    return region_rows(vessels, tissue, size, names, capillary)
 
 
 # --------------------------------------------------------------------------------------- by hand
@@ -108,8 +111,8 @@ def test_radii_are_weighted_by_length() -> None:
 
 
 def test_capillary_radius_is_a_choice() -> None:
-    found = sum_vessels(cross(), 4.0).of()
-    assert found.capillary_length_share == pytest.approx(90 / 250)  # below 4, not at 4
+    found = sum_vessels(cross()).of()
+    assert found.capillary_length_share(4.0) == pytest.approx(90 / 250)  # below 4, not at 4
 
 
 def test_direction_and_anisotropy() -> None:
@@ -127,7 +130,7 @@ def test_three_equal_directions_have_no_anisotropy() -> None:
     origin, ends = (0, 0, 0), [(60, 0, 0), (0, 60, 0), (0, 0, 60)]
     chains = [straight(origin, end, 6) for end in ends]
     graph = graph_of([origin, *ends], [(0, 1), (0, 2), (0, 3)], chains, [np.ones(7)] * 3, (7, 7, 7))
-    found = sum_vessels(graph, 5.0).of()
+    found = sum_vessels(graph).of()
     assert found.orientation is not None
     assert found.orientation[0] == pytest.approx(0, abs=1e-9)
 
@@ -197,9 +200,21 @@ def test_regions_add_up_to_all(seed: int) -> None:
     assert everything["radius_mean_um"] == pytest.approx(weighted, rel=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_row_all_is_the_summary_of_the_graph(seed: int) -> None:
+    graph = wandering(seed)
+    everything = rows_of(graph, np.zeros(SHAPE, np.uint8))[0]
+    volume_um3 = math.prod(SHAPE) * 1000.0
+    summary = summarise(graph, volume_um3=volume_um3).as_measures()
+    shared = summary.keys() & everything.keys()
+    assert len(shared) == 14
+    for name in shared:
+        assert everything[name] == pytest.approx(summary[name]), name
+
+
 def test_tissue_leaves_out_what_lies_outside() -> None:
     tissue = RegionVolume(ArrayVolume((halves() == 7).astype(np.uint8), TEN), SHAPE, TEN)
-    found = sum_vessels(cross(), 5.0, None, tissue).of()
+    found = sum_vessels(cross(), None, tissue).of()
     assert found.length_um == pytest.approx(100)
     assert (found.edges, found.nodes, found.branch_points) == (1, 1, 0)
 
@@ -274,7 +289,8 @@ def test_tables_of_a_finished_graph(finished: tuple[Path, Path], tmp_path: Path)
 
 def test_without_regions_there_is_the_row_all(finished: tuple[Path, Path]) -> None:
     folder, mask = finished
-    tables = write_region_tables(folder, open_volume(mask), RegionOptions(extravascular_um=0.0))
+    options = RegionOptions(extravascular_um=0.0)
+    tables = make_region_tables(folder, open_volume(mask), options, quiet=True)
     (row,) = tables.rows
     assert row["name"] == "all"
     assert row["extravascular_distance_mean_um"] is None

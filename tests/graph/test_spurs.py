@@ -49,6 +49,13 @@ def test_the_limit_is_radii_and_micrometres(length, factor, extra_um, edges) -> 
     assert cleaned.edges == edges
 
 
+def test_a_limit_of_rounds_is_told() -> None:
+    cleaned, step = prune_spurs(_with_spur(5), most_rounds=1)
+    assert cleaned.edges == 1
+    assert step.details == ({"stopped_after_rounds": 1},)
+    assert prune_spurs(_with_spur(5))[1].details == ()
+
+
 def test_a_graph_without_spurs_is_left_as_it_is() -> None:
     graph = in_order(_with_spur(9))
     cleaned, step = prune_spurs(graph)

@@ -147,6 +147,19 @@ def test_networkx_counts_the_same(lines, seed: int) -> None:
     assert again == pytest.approx(numbers)
 
 
+def test_larger_voxels_scale_every_number() -> None:
+    arms = [straight((4, 4, 4), p) for p in ((0, 4, 4), (4, 0, 4), (9, 9, 4), (4, 6, 9))]
+    small = summarise(drawn(arms, 1.0), volume_um3=1000).as_measures()
+    large = summarise(
+        drawn(arms, 3.0, voxel_size_um=(3, 3, 3)), volume_um3=27_000, capillary_radius_um=15
+    ).as_measures()
+    powers = {"length_mm": 1, "length_density_mm_per_mm3": -2, "branch_points_per_mm3": -3}
+    powers |= {"radius_mean_um": 1, "radius_p50_um": 1, "cone_volume_um3": 3, "anisotropy": 0}
+    powers |= {"cone_surface_um2": 2, "capillary_length_share": 0, "tortuosity_mean": 0}
+    for name, power in powers.items():
+        assert large[name] == pytest.approx(small[name] * 3.0**power, rel=1e-5), name
+
+
 # -------------------------------------------------------------------------------------- histograms
 
 

@@ -8,6 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from vpbsd.errors import DataError
+from vpbsd.geometry import VoxelSize
+from vpbsd.graph import VesselGraph
+from vpbsd.graph.files import write_graph
 from vpbsd.views.graph_folder import is_graph_folder, read_edges, read_nodes
 
 
@@ -99,3 +102,30 @@ def test_lists_of_unequal_length_are_refused(graph_folder: Path) -> None:
     )
     with pytest.raises(DataError, match="differ in length"):
         read_edges(graph_folder)
+
+
+def test_tables_of_the_graph_writer(tmp_path: Path) -> None:
+    # A vessel of 10 µm along x and a ring, of one node, in a part of its own.
+    turn = np.linspace(0, 2 * np.pi, 9)
+    ring = np.stack([np.full(9, 20), 30 + 5 * np.sin(turn), 30 + 5 * np.cos(turn)], axis=1)
+    line = np.array([[0, 0, 0], [0, 0, 5], [0, 0, 10]])
+    graph = VesselGraph(
+        voxel_size=VoxelSize(1, 1, 1),
+        shape_voxels=(40, 40, 40),
+        node_position_um=np.array([[0, 0, 0], [0, 0, 10], [20, 30, 35]], np.float64),
+        node_radius_um=np.array([1, 2, 3], np.float32),
+        edge_nodes=np.array([[0, 1], [2, 2]]),
+        edge_offsets=np.array([0, 3, 12]),
+        point_position_um=np.concatenate([line, ring]).astype(np.float32),
+        point_radius_um=np.array([1, 1, 2] + [3] * 9, np.float32),
+    )
+    write_graph(graph, tmp_path)
+    vessels, nodes = read_edges(tmp_path), read_nodes(tmp_path)
+    assert is_graph_folder(tmp_path)
+    assert vessels.edge.tolist() == [0, 1]
+    assert vessels.offsets.tolist() == [0, 3, 12]
+    assert np.array_equal(vessels.position_um, graph.point_position_um)
+    assert vessels.radius_um.tolist() == [1, 1, 2] + [3] * 9
+    assert len(set(vessels.component)) == 2
+    assert nodes.degree.tolist() == [1, 1, 2]
+    assert np.array_equal(nodes.position_um, graph.node_position_um)

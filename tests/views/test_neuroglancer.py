@@ -57,7 +57,11 @@ def test_state_of_image_mask_and_graph(brain: Path, graph_folder: Path) -> None:
     }
     assert old["source"] == f"zarr2://{url}2-old.ome.zarr"
     assert probability["shaderControls"] == {"normalized": {"range": [0.0, 255.0]}}
-    assert graph.pop("skeletonRendering")["shader"].count("thick_um") == 2
+    shader = graph.pop("skeletonRendering")["shader"]
+    # Ten points of radius 1 to 4 µm.
+    assert "float thin_um slider(min=0.0, max=4.000, default=1.000)" in shader
+    assert "float thick_um slider(min=0.0, max=4.000, default=4.000)" in shader
+    assert "prop_radius_um()" in shader
     assert graph == {
         "type": "segmentation",
         "name": "graph",

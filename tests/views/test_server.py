@@ -24,8 +24,8 @@ def ask(served, path: str, method: str = "GET", **headers: str) -> Answer:
     """One request on a connection of its own; keyword ``If_Range`` is header If-Range."""
     connection = http.client.HTTPConnection("127.0.0.1", served.server.port, timeout=5)
     try:
-        names = {k.replace("_", "-"): v for k, v in headers.items()}
-        connection.request(method, path, headers={"Origin": ORIGIN, **names})
+        names = {"Origin": ORIGIN} | {k.replace("_", "-"): v for k, v in headers.items()}
+        connection.request(method, path, headers={k: v for k, v in names.items() if v})
         answer = connection.getresponse()
         return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
     finally:
@@ -129,7 +129,15 @@ def test_other_pages_are_refused(served, method: str, origin: str) -> None:
     assert headers["access-control-allow-origin"] == ORIGIN  # the browser keeps the answer back
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1", ""])
+@pytest.mark.parametrize(
+    ("site", "status"), [("cross-site", 403), ("same-site", 403), ("none", 200), ("", 200)]
+)
+def test_what_other_pages_embed_is_refused(served, site: str, status: int) -> None:
+    # An image or script in a page is asked for without an origin; an address typed in is not.
+    assert ask(served, f"{served.root}/zarr.json", Origin="", Sec_Fetch_Site=site)[0] == status
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1", "x"])
 def test_foreign_names_for_this_machine_are_refused(served, host: str) -> None:
     named = host.format(port=served.server.port)
     assert ask(served, f"{served.root}/zarr.json", Host=named)[0] == 403

@@ -47,8 +47,8 @@ from vpbsd.graph.region_counting import Distances, count_block
 from vpbsd.graph.regions import LABEL_CACHE_BYTES, LabelBox, RegionVolume
 from vpbsd.graph.tissue_counts import TissueCounts
 from vpbsd.graph.vessels import as_vessels
-from vpbsd.machine import available_memory_bytes
 from vpbsd.provenance import library_versions
+from vpbsd.resources import available_memory_bytes
 from vpbsd.volumes import CachedVolume, Volume
 
 __all__ = ["ExtravascularOptions", "count_tissue", "plan_counting"]
@@ -205,10 +205,12 @@ def plan_counting(
             f"{options.memory_bytes / 2**30:.1f} GiB that a process may take: allow more memory, "
             "or look less far"
         )
-    if options.workers.in_process and one > available_memory_bytes():
+    elsewhere = options.workers.scheduler is not None or options.workers.slurm_jobs
+    needed, free = options.workers.processes * one, available_memory_bytes()
+    if needed > free and not elsewhere:
         raise ConfigError(
-            f"counting takes {one / 2**30:.1f} GiB of memory and "
-            f"{available_memory_bytes() / 2**30:.1f} GiB are free: allow less for each process"
+            f"counting in {options.workers} takes {needed / 2**30:.1f} GiB of memory and "
+            f"{free / 2**30:.1f} GiB are free: choose fewer workers or less memory for each"
         )
     return plan
 

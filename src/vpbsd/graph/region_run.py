@@ -20,19 +20,21 @@ import numpy as np
 
 from vpbsd.blockwise import OnDone, Workers
 from vpbsd.errors import ConfigError, DataError, VoxelSizeUnknownError
-from vpbsd.geometry import VoxelSize
+from vpbsd.geometry import Triplet, VoxelSize
 from vpbsd.graph.extravascular import ExtravascularOptions, count_tissue
 from vpbsd.graph.files import read_graph
+from vpbsd.graph.histogram import Histogram
 from vpbsd.graph.region_names import RegionNames, read_region_names
 from vpbsd.graph.region_tables import RegionRow, region_rows, write_region_table
 from vpbsd.graph.regions import RegionVolume
+from vpbsd.graph.summary import CAPILLARY_RADIUS_UM
 from vpbsd.graph.tissue_counts import DistanceHistogram, TissueCounts
 from vpbsd.graph.vessel_graph import VesselGraph
 from vpbsd.graph.vessel_sums import sum_vessels
 from vpbsd.provenance import write_json_atomic
 from vpbsd.volumes import Location, Volume, open_volume
 
-__all__ = ["RegionOptions", "RegionTables", "write_region_tables"]
+__all__ = ["RegionOptions", "RegionTables", "open_regions", "write_region_tables"]
 
 _HISTOGRAMS = "histograms.json"
 _SHOWN_BIN_UM = 1.0
@@ -74,7 +76,7 @@ class RegionOptions:
     voxel_size: VoxelSize | None = None
     atlas: str | None = None
     tissue: Location | None = None
-    capillary_radius_um: float = 5.0
+    capillary_radius_um: float = CAPILLARY_RADIUS_UM
     extravascular_um: float = 100.0
     spacing_um: float = 4.0
     memory_bytes: int = 2 * 2**30
@@ -97,6 +99,16 @@ class RegionOptions:
                 "the longest distance to a vessel is a number of µm, 0 to measure none, got "
                 f"{self.extravascular_um:g}"
             )
+
+    def extravascular(self, work: Path | None) -> ExtravascularOptions:
+        """Return how distances are measured; finished blocks are kept in ``work``."""
+        return ExtravascularOptions(
+            limit_um=self.extravascular_um or None,
+            spacing_um=self.spacing_um,
+            memory_bytes=self.memory_bytes,
+            workers=self.workers,
+            work=work,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,30 +167,20 @@ def write_region_tables(
     """
     options = options or RegionOptions()
     graph = read_graph(graph_folder)
-    if mask.shape_zyx != graph.shape_voxels:
-        raise DataError(
-            f"'{mask.source}' has {mask.shape_zyx} voxels and the mask of the graph in "
-            f"'{graph_folder}' had {graph.shape_voxels}: name the mask that the graph was made of"
-        )
-    regions, tissue = _regions(options, graph), _tissue(options, graph)
+    _require_its_mask(mask, graph, graph_folder)
+    regions, tissue = open_regions(options, graph.shape_voxels, graph.voxel_size)
     work = graph_folder / "regions.work"
     counts = count_tissue(
         mask,
         graph.voxel_size,
         regions=regions,
         tissue=tissue,
-        options=ExtravascularOptions(
-            limit_um=options.extravascular_um or None,
-            spacing_um=options.spacing_um,
-            memory_bytes=options.memory_bytes,
-            workers=options.workers,
-            work=work,
-        ),
+        options=options.extravascular(work),
         on_done=on_done,
     )
-    vessels = sum_vessels(graph, options.capillary_radius_um, regions, tissue)
-    names = RegionNames() if regions is None else regions.names
-    rows = region_rows(vessels, counts, graph.voxel_size, names)
+    vessels = sum_vessels(graph, regions, tissue)
+    names = None if regions is None else regions.names
+    rows = region_rows(vessels, counts, graph.voxel_size, names, options.capillary_radius_um)
     paths: tuple[Path, ...] = write_region_table(rows, graph_folder)
     histogram = counts.of()[2]
     if histogram is not None:
@@ -187,33 +189,61 @@ def write_region_tables(
     return RegionTables(rows, counts, paths)
 
 
-def _regions(options: RegionOptions, graph: VesselGraph) -> RegionVolume | None:
+def open_regions(
+    options: RegionOptions, shape: Triplet, voxel_size: VoxelSize
+) -> tuple[RegionVolume | None, RegionVolume | None]:
+    """Open the region and the tissue volume, if there are any.
+
+    Called before a graph is made, it finds what does not fit before hours are spent.
+
+    Parameters
+    ----------
+    options
+        Which volumes.
+    shape, voxel_size
+        Of the mask, (z, y, x).
+
+    Raises
+    ------
+    DataError, VoxelSizeUnknownError, MissingExtraError
+        As :func:`write_region_tables`.
+    """
+    return _regions(options, shape, voxel_size), _tissue(options, shape, voxel_size)
+
+
+def _regions(options: RegionOptions, shape: Triplet, size: VoxelSize) -> RegionVolume | None:
     if options.atlas is not None:
         from vpbsd.graph.atlas import atlas_regions
 
-        return atlas_regions(options.atlas, graph.shape_voxels, graph.voxel_size)
+        return atlas_regions(options.atlas, shape, size)
     if options.regions is None:
         return None
     names = RegionNames() if options.names is None else read_region_names(options.names)
     volume = open_volume(options.regions, voxel_size_um=options.voxel_size)
-    return RegionVolume(volume, graph.shape_voxels, graph.voxel_size, names)
+    return RegionVolume(volume, shape, size, names)
 
 
-def _tissue(options: RegionOptions, graph: VesselGraph) -> RegionVolume | None:
+def _tissue(options: RegionOptions, shape: Triplet, size: VoxelSize) -> RegionVolume | None:
     if options.tissue is None:
         return None
     volume = open_volume(options.tissue)
     if volume.voxel_size_um is None:
-        if volume.shape_zyx != graph.shape_voxels:
+        if volume.shape_zyx != shape:
             raise VoxelSizeUnknownError(
                 f"'{volume.source}' does not state its voxel size in physical units and has other "
-                f"voxels ({volume.shape_zyx}) than the mask ({graph.shape_voxels}): save it with "
-                "its voxel size, for example by vpbsd convert --voxel-size Z Y X"
+                f"voxels ({volume.shape_zyx}) than the mask ({shape}): save it with its voxel "
+                "size, for example by vpbsd convert --voxel-size Z Y X"
             )
-        volume = volume.with_voxel_size(graph.voxel_size)
-    return RegionVolume(
-        volume, graph.shape_voxels, graph.voxel_size, option="the voxel size of that file"
-    )
+        volume = volume.with_voxel_size(size)
+    return RegionVolume(volume, shape, size, option="the voxel size of that file")
+
+
+def _require_its_mask(mask: Volume, graph: VesselGraph, folder: Path) -> None:
+    if mask.shape_zyx != graph.shape_voxels:
+        raise DataError(
+            f"'{mask.source}' has {mask.shape_zyx} voxels and the mask of the graph in "
+            f"'{folder}' had {graph.shape_voxels}: name the mask that the graph was made of"
+        )
 
 
 def _add_histogram(file: Path, histogram: DistanceHistogram) -> Path:
@@ -230,10 +260,8 @@ def _add_histogram(file: Path, histogram: DistanceHistogram) -> Path:
     # A rounded distance counts where its multiple of the bin lies.
     coarse = np.floor(np.arange(len(fine)) * histogram.bin_um / _SHOWN_BIN_UM + 1e-9)
     counts = np.bincount(coarse.astype(np.int64), fine).astype(np.int64)
-    noted["extravascular_distance_um"] = {
-        "edges": (np.arange(len(counts) + 1) * _SHOWN_BIN_UM).tolist(),
-        "counts": counts.tolist(),
-        "beyond": histogram.beyond,
-    }
+    edges = np.arange(len(counts) + 1) * _SHOWN_BIN_UM
+    shown = Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
+    noted["extravascular_distance_um"] = shown.as_json() | {"beyond": histogram.beyond}
     write_json_atomic(file, noted)
     return file

@@ -33,6 +33,7 @@ from typing import Any
 from vpbsd.errors import DataError, OutputError
 from vpbsd.geometry import VoxelSize
 from vpbsd.graph.region_names import OUTSIDE, RegionNames
+from vpbsd.graph.summary import CAPILLARY_RADIUS_UM
 from vpbsd.graph.tissue_counts import DistanceHistogram, TissueCounts
 from vpbsd.graph.vessel_sums import VesselSum, VesselSums
 from vpbsd.provenance import write_text_atomic
@@ -76,7 +77,11 @@ ALL = "all"
 
 
 def region_rows(
-    vessels: VesselSums, tissue: TissueCounts, voxel_size: VoxelSize, names: RegionNames
+    vessels: VesselSums,
+    tissue: TissueCounts,
+    voxel_size: VoxelSize,
+    names: RegionNames | None = None,
+    capillary_radius_um: float = CAPILLARY_RADIUS_UM,
 ) -> list[RegionRow]:
     """Return the rows of the table: "all", then regions by number, sums among them.
 
@@ -88,24 +93,32 @@ def region_rows(
         Of the mask.
     names
         Names and parents; regions that occur nowhere get no row.
+    capillary_radius_um
+        Vessels of a smaller radius are capillaries.
     """
+    names = names or RegionNames()
+
+    def measured(parts: Sequence[int] | None) -> dict[str, Any]:
+        vessel_sum, counts = vessels.of(parts), tissue.of(parts)
+        return _measures(vessel_sum, counts, voxel_mm3, capillary_radius_um)
+
     voxel_mm3 = math.prod(voxel_size.zyx_um) * 1e-9
     present = sorted({*vessels.labels.tolist(), *tissue.labels.tolist()} - {OUTSIDE})
     members: dict[int, Sequence[int]] = {region: [region] for region in present}
     sums = {whole: parts for whole, parts in names.members(present).items() if parts}
     members |= sums
-    rows: list[RegionRow] = [
-        {"region": OUTSIDE, "name": ALL, "is_sum": True}
-        | _measures(vessels.of(), tissue.of(), voxel_mm3)
-    ]
+    rows: list[RegionRow] = [{"region": OUTSIDE, "name": ALL, "is_sum": True} | measured(None)]
     for region, parts in sorted(members.items()):
         about = {"region": region, "name": names.name(region), "is_sum": region in sums}
-        rows.append(about | _measures(vessels.of(parts), tissue.of(parts), voxel_mm3))
+        rows.append(about | measured(parts))
     return rows
 
 
 def _measures(
-    vessels: VesselSum, tissue: tuple[int, int, DistanceHistogram | None], voxel_mm3: float
+    vessels: VesselSum,
+    tissue: tuple[int, int, DistanceHistogram | None],
+    voxel_mm3: float,
+    capillary_radius_um: float,
 ) -> dict[str, Any]:
     voxels, vessel_voxels, distances = tissue
     volume_mm3, length_mm = voxels * voxel_mm3, vessels.length_um * 1e-3
@@ -118,7 +131,7 @@ def _measures(
         "branch_points_per_mm3": _ratio(vessels.branch_points, volume_mm3),
         "radius_mean_um": vessels.radius_mean_um,
         **{f"radius_p{p}_um": vessels.radius_percentile_um(p) for p in (10, 50, 90)},
-        "capillary_length_share": vessels.capillary_length_share,
+        "capillary_length_share": vessels.capillary_length_share(capillary_radius_um),
         "extravascular_distance_mean_um": distances and distances.mean_um,
         "extravascular_distance_p50_um": distances and distances.percentile_um(50),
         "extravascular_distance_p95_um": distances and distances.percentile_um(95),

@@ -56,14 +56,15 @@ def prune_spurs(
                 f"the {name} of spurs must be a number from 0 upwards, got {value}; 0 for both "
                 "keeps every dead end"
             )
-    nodes, removed, length_um, rounds = graph.nodes, 0, 0.0, 0
+    nodes, removed, length_um, rounds, stable = graph.nodes, 0, 0.0, 0, False
     graph, dissolved = dissolve_chains(in_order(graph))
     while rounds < most_rounds:
         rounds += 1
         lengths = edge_lengths_um(graph)
         limit = factor * graph.node_radius_um.astype(np.float64) + extra_um
         spurs = _Pruning(graph, lengths, limit).run()
-        if not spurs.any():
+        stable = not spurs.any()
+        if stable:
             break
         removed += int(np.count_nonzero(spurs))
         length_um += float(lengths[spurs].sum())
@@ -77,6 +78,7 @@ def prune_spurs(
         length_removed_um=length_um,
         nodes_dissolved=dissolved,
         rounds=rounds,
+        details=() if stable else ({"stopped_after_rounds": rounds},),
     )
 
 

@@ -1,11 +1,11 @@
 """Vessels by region: one that crosses a border counts on each side with the part that is there.
 
 Along the smoothed centreline of an edge (`vpbsd.graph.length`) every step from one point to the
-next counts to the region of its middle, with its length ``l``, the mean ``r`` of the radii at its
-ends and its direction ``n``::
+next counts to the region of its middle, with its length ``l`` and its direction ``n``; half of its
+length has the radius of the point where it begins, half that of the point where it ends::
 
     length       Σ l                       orientation tensor   Σ l n nᵀ
-    radius       Σ l r, and Σ l for each radius rounded to 0.01 µm
+    radius       Σ l/2 for each radius, of both halves
 
 An edge, as one, counts to the region where half of its length is reached; a node to the region it
 lies in. Sums over regions are therefore those of the whole graph.
@@ -19,14 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbsd.graph.length import edge_chunks, first_steps, smoothed_points_um, step_lengths_um
+from vpbsd.graph.length import edge_chunks, first_steps, smoothed_points_um, step_vectors_um
+from vpbsd.graph.measures import canonical
 from vpbsd.graph.regions import RegionVolume
+from vpbsd.graph.summary import fractional_anisotropy
 from vpbsd.graph.vessel_graph import VesselGraph
 
-__all__ = ["RADIUS_BIN_UM", "VesselSum", "VesselSums", "sum_vessels"]
-
-RADIUS_BIN_UM = 0.01
-"""Radii are rounded to this for percentiles."""
+__all__ = ["VesselSum", "VesselSums", "sum_vessels"]
 
 _PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 _NODES_AT_ONCE = 1 << 20
@@ -41,19 +40,17 @@ class VesselSum:
 
     Attributes
     ----------
-    length_um, radius_length_um2, capillary_length_um
-        Σ l, Σ l r, and Σ l where r is below the radius of capillaries.
+    length_um
+        Σ l.
     tensor_um
         (3, 3): Σ l n nᵀ, along (z, y, x).
     radius_um, length_at_radius_um
-        (K,) rounded radii, ascending, and the length that has each.
+        (K,) radii that occur, ascending, and the length that has each.
     edges, nodes, branch_points
         Numbers; branch points are nodes where three or more edges meet.
     """
 
     length_um: float
-    radius_length_um2: float
-    capillary_length_um: float
     tensor_um: Floats
     radius_um: Floats
     length_at_radius_um: Floats
@@ -64,41 +61,37 @@ class VesselSum:
     @property
     def radius_mean_um(self) -> float | None:
         """Mean radius, weighted by length; None without vessels."""
-        return self.radius_length_um2 / self.length_um if self.length_um else None
+        if not self.length_um:
+            return None
+        return float(np.average(self.radius_um, weights=self.length_at_radius_um))
 
     def radius_percentile_um(self, percent: float) -> float | None:
-        """Return the smallest radius that ``percent`` of the length do not exceed, to 0.005 µm."""
+        """Return the smallest radius that ``percent`` of the length do not exceed."""
         if not self.length_um:
             return None
         reached = np.cumsum(self.length_at_radius_um)
-        # The last sum must be reached whatever the rounding of sums.
+        # Sums of lengths carry rounding: what reaches the share but for that, reaches it.
         at = int(np.searchsorted(reached, percent / 100 * reached[-1] * (1 - 1e-12)))
         return float(self.radius_um[at])
 
-    @property
-    def capillary_length_share(self) -> float | None:
-        """Share of the length that is capillary; None without vessels."""
-        return self.capillary_length_um / self.length_um if self.length_um else None
+    def capillary_length_share(self, capillary_radius_um: float) -> float | None:
+        """Return the share of the length with a smaller radius; None without vessels."""
+        if not self.length_um:
+            return None
+        thin = self.radius_um < capillary_radius_um
+        return float(np.average(thin, weights=self.length_at_radius_um))
 
     @property
     def orientation(self) -> tuple[float, Floats] | None:
-        """Fractional anisotropy and principal direction; None without vessels.
+        """Fractional anisotropy and principal direction, as in `vpbsd.graph.summary`.
 
-        Of the orientation tensor T with eigenvalues λ and their mean λ̄ (Basser and Pierpaoli,
-        J. Magn. Reson. B 111, 1996)::
-
-            FA = √(3/2) · √Σ (λ - λ̄)² / √Σ λ²       0: no direction is preferred, 1: all parallel
-
-        The direction is the eigenvector of the largest eigenvalue, as a unit vector (z, y, x)
-        whose first component that is not zero is positive.
+        None without vessels.
         """
         if not self.length_um:
             return None
-        values, vectors = np.linalg.eigh(self.tensor_um / self.length_um)
-        spread = np.sqrt(1.5 * np.sum((values - values.mean()) ** 2) / np.sum(values**2))
-        direction = vectors[:, -1]
-        leading = direction[np.flatnonzero(np.abs(direction) > 1e-12)[0]]
-        return float(min(spread, 1.0)), direction * np.sign(leading) + 0.0
+        tensor = self.tensor_um / np.trace(self.tensor_um)
+        direction = canonical(np.linalg.eigh(tensor).eigenvectors[:, -1][None])[0]
+        return fractional_anisotropy(tensor), direction
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,41 +103,39 @@ class VesselSums:
     labels
         (R,) int64, ascending.
     sums
-        (R, 9) float64: length, Σ l r, capillary length, and six components of the tensor.
+        (R, 7) float64: length, and six components of the tensor.
     counts
         (R, 3) int64: edges, nodes, branch points.
-    radius_label, radius_bin
-        (K,) int64: region and rounded radius, in bins.
-    radius_length_um
-        (K,) float64: the length of vessels of this radius in this region.
+    radius_label
+        (K,) int64, ascending: region of a radius.
+    radius_um, radius_length_um
+        (K,) float64: a radius that occurs there, ascending, and the length that has it.
     """
 
     labels: Ints
     sums: Floats
     counts: Ints
     radius_label: Ints
-    radius_bin: Ints
+    radius_um: Floats
     radius_length_um: Floats
 
     def of(self, regions: Sequence[int] | None = None) -> VesselSum:
         """Return the sum over some regions; by default over all, with what is in none."""
         chosen = slice(None) if regions is None else np.isin(self.labels, np.asarray(regions))
         within = slice(None) if regions is None else np.isin(self.radius_label, np.asarray(regions))
-        length, radius_length, capillary, *parts = self.sums[chosen].sum(axis=0).tolist()
+        length, *parts = self.sums[chosen].sum(axis=0).tolist()
         tensor = np.empty((3, 3))
         for (a, b), part in zip(_PAIRS, parts, strict=True):
             tensor[a, b] = tensor[b, a] = part
-        bins, where = np.unique(self.radius_bin[within], return_inverse=True)
+        radius, where = np.unique(self.radius_um[within], return_inverse=True)
         edges, nodes, branch_points = self.counts[chosen].sum(axis=0).tolist()
         return VesselSum(
             length_um=length,
-            radius_length_um2=radius_length,
-            capillary_length_um=capillary,
             tensor_um=tensor,
-            radius_um=np.asarray(bins * RADIUS_BIN_UM, np.float64),
-            length_at_radius_um=np.asarray(
-                np.bincount(where, self.radius_length_um[within], minlength=len(bins)), np.float64
-            ),
+            radius_um=radius,
+            length_at_radius_um=np.bincount(
+                where, self.radius_length_um[within], minlength=len(radius)
+            ).astype(np.float64),
             edges=edges,
             nodes=nodes,
             branch_points=branch_points,
@@ -153,7 +144,6 @@ class VesselSums:
 
 def sum_vessels(
     graph: VesselGraph,
-    capillary_radius_um: float,
     regions: RegionVolume | None = None,
     tissue: RegionVolume | None = None,
 ) -> VesselSums:
@@ -163,8 +153,6 @@ def sum_vessels(
     ----------
     graph
         Of the mask that the region volumes belong to.
-    capillary_radius_um
-        Vessels of a smaller radius are capillaries.
     regions
         Labels; without, everything has label 0.
     tissue
@@ -177,7 +165,7 @@ def sum_vessels(
     """
     found = _Sums()
     for edges in edge_chunks(graph):
-        _add_edges(found, graph, edges, capillary_radius_um, (regions, tissue))
+        _add_edges(found, graph, edges, (regions, tissue))
     degree = graph.node_degree
     for first in range(0, graph.nodes, _NODES_AT_ONCE):
         some = slice(first, first + _NODES_AT_ONCE)
@@ -191,27 +179,24 @@ def _add_edges(
     found: _Sums,
     graph: VesselGraph,
     edges: slice,
-    capillary_radius_um: float,
     volumes: tuple[RegionVolume | None, RegionVolume | None],
 ) -> None:
     offsets = graph.edge_offsets[edges.start : edges.stop + 1]
     points = smoothed_points_um(graph, edges)
     radius = np.asarray(graph.point_radius_um[offsets[0] : offsets[-1]], np.float64)
-    length, first = step_lengths_um(points, offsets), first_steps(offsets)
+    steps, first = step_vectors_um(points, offsets), first_steps(offsets)
+    length = np.sqrt(np.square(steps).sum(axis=1))
     # A step begins at every point but the last of its edge.
     begin = np.flatnonzero(np.bincount(offsets[1:] - offsets[0] - 1, minlength=len(points)) == 0)
     labels, kept = _labels((points[begin] + points[begin + 1]) / 2, *volumes)
     middle = _middle_steps(length, first)
     found.count(labels[middle][kept[middle]], 0)
-    labels, length, begin = labels[kept], length[kept], begin[kept]
-    across = points[begin + 1] - points[begin]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        direction = np.where(length[:, None] > 0, across / length[:, None], 0.0)
-    mean_radius = (radius[begin] + radius[begin + 1]) / 2
-    columns = [length, length * mean_radius, length * (mean_radius < capillary_radius_um)]
-    columns += [length * direction[:, a] * direction[:, b] for a, b in _PAIRS]
-    found.add(labels, columns)
-    found.add_radii(labels, np.rint(mean_radius / RADIUS_BIN_UM).astype(np.int64), length)
+    kept &= length > 0
+    labels, length, begin, steps = labels[kept], length[kept], begin[kept], steps[kept]
+    tensor = [steps[:, a] * steps[:, b] / length for a, b in _PAIRS]
+    found.add(labels, [length, *tensor])
+    for point in (begin, begin + 1):
+        found.add_radii(labels, radius[point], length / 2)
 
 
 def _middle_steps(length: Floats, first: Ints) -> Ints:
@@ -239,7 +224,7 @@ class _Sums:
     def __init__(self) -> None:
         self._sums: dict[int, Floats] = {}
         self._counts: dict[int, Ints] = {}
-        self._radii: list[tuple[Ints, Ints, Floats]] = []
+        self._radii: list[tuple[Ints, Floats, Floats]] = []
 
     def add(self, labels: Ints, columns: Sequence[Floats]) -> None:
         """Add each column's sums."""
@@ -254,37 +239,40 @@ class _Sums:
         for label, number in zip(which.tolist(), times.tolist(), strict=True):
             self._counts.setdefault(label, np.zeros(3, np.int64))[column] += number
 
-    def add_radii(self, labels: Ints, bins: Ints, length: Floats) -> None:
-        """Add the length of each rounded radius."""
-        self._radii.append(_merged(labels, bins, length))
+    def add_radii(self, labels: Ints, radius: Floats, length: Floats) -> None:
+        """Add the length that has each radius."""
+        self._radii.append(_merged(labels, radius, length))
         if len(self._radii) > 64:
             self._radii = [self._all_radii()]
 
-    def _all_radii(self) -> tuple[Ints, Ints, Floats]:
+    def _all_radii(self) -> tuple[Ints, Floats, Floats]:
         if not self._radii:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-        labels, bins, length = (np.concatenate(c) for c in zip(*self._radii, strict=True))
-        return _merged(labels, bins, length)
+            return np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
+        labels, radius, length = (np.concatenate(c) for c in zip(*self._radii, strict=True))
+        return _merged(labels, radius, length)
 
     def summed(self) -> VesselSums:
         """Return what was added."""
         labels = sorted(self._sums.keys() | self._counts.keys())
-        nothing, none = np.zeros(9), np.zeros(3, np.int64)
+        nothing, none = np.zeros(7), np.zeros(3, np.int64)
         return VesselSums(
             np.asarray(labels, np.int64),
-            np.asarray([self._sums.get(k, nothing) for k in labels]).reshape(-1, 9),
+            np.asarray([self._sums.get(k, nothing) for k in labels]).reshape(-1, 7),
             np.asarray([self._counts.get(k, none) for k in labels], np.int64).reshape(-1, 3),
             *self._all_radii(),
         )
 
 
-def _merged(labels: Ints, bins: Ints, length: Floats) -> tuple[Ints, Ints, Floats]:
-    """Sum the lengths of equal pairs of label and bin."""
-    order = np.lexsort((bins, labels))
-    labels, bins, length = labels[order], bins[order], length[order]
+def _merged(labels: Ints, radius: Floats, length: Floats) -> tuple[Ints, Floats, Floats]:
+    """Sum the lengths of equal pairs of label and radius.
+
+    Radii from a distance transform take few values, so that few pairs are left.
+    """
+    order = np.lexsort((radius, labels))
+    labels, radius, length = labels[order], radius[order], length[order]
     new = np.ones(len(labels), np.bool_)
-    new[1:] = (np.diff(labels) != 0) | (np.diff(bins) != 0)
+    new[1:] = (np.diff(labels) != 0) | (np.diff(radius) != 0)
     starts = np.flatnonzero(new)
     if not len(starts):
-        return labels, bins, length
-    return labels[starts], bins[starts], np.add.reduceat(length, starts)
+        return labels, radius, length
+    return labels[starts], radius[starts], np.add.reduceat(length, starts)

@@ -39,11 +39,13 @@ _FIRST_PIXELS = 500
 _FIRST_HEIGHTS = 1.5
 
 _IMAGE_SHADER = "#uicontrol invlerp normalized\nvoid main() {\n  emitGrayscale(normalized());\n}\n"
+# By the logarithm: a trunk is thirty times as thick as a capillary.
 _RADIUS_SHADER = """\
 #uicontrol float thin_um slider(min=0.0, max={most:.3f}, default={thin:.3f})
 #uicontrol float thick_um slider(min=0.0, max={most:.3f}, default={thick:.3f})
 void main() {{
-  float share = (prop_radius_um() - thin_um) / max(thick_um - thin_um, 0.001);
+  float least = max(thin_um, 0.001);
+  float share = log(max(prop_radius_um(), 0.001) / least) / log(max(thick_um / least, 1.001));
   emitRGB(colormapJet(clamp(share, 0.0, 1.0)));
 }}
 """

@@ -5,7 +5,8 @@ served here. Four things keep everyone else out:
 
 * the socket listens on 127.0.0.1;
 * every address begins with a random token, which only the printed link contains;
-* only the viewer's origin is allowed in (CORS), and requests of other pages are refused;
+* only the viewer's origin is allowed in (CORS), and requests of other pages are refused, also
+  those that browsers send without an origin, such as for an image in a page;
 * the ``Host`` header must be this server's own: a foreign name that was made to point here (DNS
   rebinding) is refused.
 
@@ -238,9 +239,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _admits(self) -> bool:
         """Whether a request comes from the viewer, or from no web page at all."""
+        if self.headers.get("Host", "").lower() not in self._ours.hosts:
+            return False
         origin = self.headers.get("Origin")
-        known = self.headers.get("Host", "").lower() in self._ours.hosts
-        return known and origin in (None, self._ours.origin)
+        if origin is None:
+            return self.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
+        return bool(origin == self._ours.origin)
 
     def _opened(self) -> tuple[FileIO, os.stat_result] | None:
         _, _, address = self.path.partition("?")[0].partition("#")[0].partition("/")

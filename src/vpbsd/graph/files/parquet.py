@@ -212,7 +212,10 @@ def _noted(file: pq.ParquetFile, folder: Path) -> dict[str, Any]:
             f"the tables in {folder} are Parquet, but no vessel graph: they carry no voxel size; "
             "name a folder that `vpbsd graph` wrote"
         )
-    about: dict[str, Any] = json.loads(noted)
+    try:
+        about: dict[str, Any] = json.loads(noted)
+    except ValueError as error:
+        raise _damaged(folder, error) from error
     if about.get("format") != FORMAT:
         raise VolumeFormatError(
             f"the graph in {folder} has format {about.get('format')}, and this vpbsd reads format "
