@@ -33,7 +33,7 @@ from vpbsd.volumes import open_volume, read_attributes
 
 VERBS = (
     *("info", "fetch", "simulate", "pretrain", "finetune", "distill", "train"),
-    *("convert", "segment", "evaluate", "report", "doctor", "demo"),
+    *("convert", "segment", "evaluate", "graph", "report", "doctor", "demo"),
 )
 
 RECIPE = """
@@ -117,6 +117,8 @@ def test_training_help_shows_every_setting_with_its_default(
         ["segment", "a.tif", "--model", "m"],
         ["segment", "a.tif", "--model", "m", "-o", "b.ome.zarr", "--workers", "two"],
         ["segment", "a.tif", "--model", "m", "-o", "b.ome.zarr", "--precision", "fp64"],
+        ["graph", "a.tif"],
+        ["graph", "a.tif", "-o", "g", "--spur-factor", "long"],
         ["convert", "a.tif"],
         ["convert", "a.tif", "-o", "b.ome.zarr", "--ngff", "0.6"],
     ],

@@ -54,7 +54,7 @@ def test_agrees_with_labelling(most, longest):
             if inside and pieces["voxel_counts"][label] <= most and span <= (longest or most):
                 expected[labels == label] = True
                 count += 1
-        filled, found = fill_cavities(mask, most, longest)
+        filled, found = fill_cavities(mask, most, longest_voxels=longest)
         assert found == count and (filled == expected).all()
         cavities += count
     assert cavities > 10
@@ -68,7 +68,10 @@ def test_blocks_fill_and_count_as_the_whole():
         read = core.grow(4).clip(mask.shape)
         inner = core.relative_to(read)
         filled, counted = fill_cavities(
-            mask[read.slices], 12, 4, lambda at, inner=inner: inner.contains(Box.at(at, (1, 1, 1)))
+            mask[read.slices],
+            12,
+            owns=lambda at, inner=inner: inner.contains(Box.at(at, (1, 1, 1))),
+            longest_voxels=4,
         )
         joined[core.slices] = filled[inner.slices]
         found += counted
@@ -79,4 +82,4 @@ def test_refuses_a_negative_size():
     with pytest.raises(ConfigError, match="most_voxels=-1"):
         fill_cavities(solid(), -1)
     with pytest.raises(ConfigError, match="longest_voxels=0"):
-        fill_cavities(solid(), 3, 0)
+        fill_cavities(solid(), 3, longest_voxels=0)

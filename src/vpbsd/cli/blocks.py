@@ -153,6 +153,7 @@ def graph_options(options: argparse.Namespace, shape: Triplet) -> GraphOptions:
     ConfigError
         As :func:`segment_options`.
     """
+    from vpbsd.cli.regions import region_options
     from vpbsd.geometry import as_triplet
     from vpbsd.graph import CleanOptions, GraphOptions
 
@@ -164,17 +165,22 @@ def graph_options(options: argparse.Namespace, shape: Triplet) -> GraphOptions:
         gap_longest_um=options.close_gaps,
         component_shortest_um=options.shortest_component,
     )
+    workers = _workers(options, math.prod(shape), gpu=False)
+    memory = _memory_bytes(options)
+    each = None if memory is None else memory // workers.processes
     return GraphOptions(
         **told(
             cavity_voxels=options.cavity_voxels,
             largest_radius_um=options.largest_radius,
-            memory_bytes=_memory_bytes(options),
+            capillary_radius_um=options.capillary_radius,
+            memory_bytes=memory,
         ),
+        regions=region_options(options, workers=workers, memory_bytes=each),
         clean=CleanOptions(**cleaning),
         swc=options.swc,
         graphml=options.graphml,
         block_voxels=options.block_voxels and as_triplet(options.block_voxels),
-        workers=_workers(options, math.prod(shape), gpu=False),
+        workers=workers,
         part=_part(options),
         work=options.work,
         overwrite=options.overwrite,

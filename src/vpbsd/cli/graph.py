@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vpbsd.cli.console import echo_voxel_size, opened, stderr, tell
+from vpbsd.cli.regions import add_region_options
 
 if TYPE_CHECKING:
     from vpbsd.graph import GraphReport
@@ -47,6 +48,11 @@ def add_graph_options(parser: argparse.ArgumentParser) -> None:
         "--shortest-component", type=float, metavar="UM",
         help="remove what is not joined to the rest and shorter than this (default: 0 = nothing)",
     )  # fmt: skip
+    parser.add_argument(
+        "--capillary-radius", type=float, metavar="UM",
+        help="vessels of a smaller radius in µm are capillaries (default: 5)",
+    )  # fmt: skip
+    add_region_options(parser)
     parser.add_argument("--swc", action="store_true", help="write graph.swc too; cuts loops")
     parser.add_argument("--graphml", action="store_true", help="write graph.graphml too")
     parser.add_argument(
@@ -88,8 +94,7 @@ def _plan_lines(job: GraphJob) -> Iterator[tuple[str, str]]:
     yield "blocks", f"{len(job.plan)} of {' x '.join(map(str, job.plan.block))} voxels"
     if job.todo_blocks < len(job.plan):
         yield "to do", f"{job.todo_blocks} blocks"
-    bears = job.rule.bears_um(job.plan.halo)
-    yield "halo", f"{z} x {y} x {x} voxels, for vessels of a radius up to {bears:.3g} µm"
+    yield "halo", f"{z} x {y} x {x} voxels; more where vessels are wider"
     yield "read", f"{job.plan.overhead:.2f} x the volume"
     yield "computed in", str(job.options.workers)
     yield "memory", f"{processes * job.projected_bytes / 2**30:.2f} GiB"

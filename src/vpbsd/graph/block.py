@@ -22,7 +22,7 @@ from vpbsd.graph.cavities import fill_cavities
 from vpbsd.graph.distance import distance_um, radius_um
 from vpbsd.graph.fragment import Counts, Fragment, trace
 from vpbsd.graph.store import FragmentStore
-from vpbsd.graph.thinning import thin
+from vpbsd.graph.thinning import halo_voxels, thin
 from vpbsd.graph.vessels import as_vessels
 from vpbsd.volumes import Volume
 
@@ -40,7 +40,8 @@ class HaloRule:
     voxel_size
         Of the mask.
     cavity_voxels
-        Cavities up to this size are filled, and must be seen whole.
+        Cavities of at most so many voxels, and no longer than a ball of as many, are filled; they
+        must be seen whole.
     """
 
     voxel_size: VoxelSize
@@ -48,30 +49,17 @@ class HaloRule:
 
     def halo(self, radius_um: float) -> Triplet:
         """Return the halo that vessels of at most this radius need."""
-        return as_triplet([self._along(size, radius_um) for size in self.voxel_size.zyx_um])
+        more = self.longest_cavity
+        return as_triplet([h + more for h in halo_voxels(radius_um, self.voxel_size)])
 
-    def bears_um(self, halo: Triplet) -> float:
-        """Return the largest radius that a halo bears, in µm."""
-        cavity, fixed = self._cavity_reach(), _FIXED_VOXELS
-        return min(
-            (h - fixed - cavity) * size / _HALO_PER_RADIUS
-            for h, size in zip(halo, self.voxel_size.zyx_um, strict=True)
-        )
+    def bears(self, halo: Triplet, radius_um: float) -> bool:
+        """Whether a halo does for vessels of a radius."""
+        return all(h >= n for h, n in zip(halo, self.halo(radius_um), strict=True))
 
-    def _along(self, size_um: float, radius_um: float) -> int:
-        return (
-            math.ceil(_HALO_PER_RADIUS * radius_um / size_um - 1e-6)
-            + _FIXED_VOXELS
-            + self._cavity_reach()
-        )
-
-    def _cavity_reach(self) -> int:
-        """Return the edge of the largest cavity if it is compact."""
+    @property
+    def longest_cavity(self) -> int:
+        """Voxels along any axis of the largest cavity that is filled: a ball of that volume."""
         return math.ceil(2 * math.cbrt(3 * self.cavity_voxels / (4 * math.pi)))
-
-
-_HALO_PER_RADIUS = 2
-_FIXED_VOXELS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +76,6 @@ class SkeletonBlock:
         Context that vessels need.
     store
         Where fragments go.
-    cavity_voxels
-        Cavities of at most so many voxels are filled; 0 = none.
     limit_bytes
         Memory that one block may take.
     """
@@ -98,7 +84,6 @@ class SkeletonBlock:
     voxel_size: VoxelSize
     rule: HaloRule
     store: FragmentStore
-    cavity_voxels: int
     limit_bytes: int
 
     def read(self, block: Block) -> Mask:
@@ -113,7 +98,7 @@ class SkeletonBlock:
                 return None
             self._require_memory(block, box, vessels)
             self._require_walls(box, vessels)
-            filled = _Filled.of(vessels, self.cavity_voxels, block.write.relative_to(box))
+            filled = _Filled.of(vessels, self.rule, block.write.relative_to(box))
             distance = distance_um(filled.vessels, self.voxel_size)
             wider = self._wider(block, box, distance)
             if wider == box:
@@ -139,7 +124,7 @@ class SkeletonBlock:
         halo = _halo(block.write, box, self.volume.shape_zyx)
         inner = block.write.grow([h // 2 for h in halo]).intersect(box).relative_to(box)
         largest_um = float(distance[inner.slices].max(initial=0.0))
-        if largest_um <= self.rule.bears_um(halo):
+        if self.rule.bears(halo, largest_um):
             return box
         grown = block.write.grow(self.rule.halo(largest_um)).clip(self.volume.shape_zyx)
         low = [min(a, b) for a, b in zip(box.start, grown.start, strict=True)]
@@ -249,14 +234,14 @@ class _Filled:
     cavity_voxels: int
 
     @classmethod
-    def of(cls, vessels: Mask, most_voxels: int, crop: Box) -> _Filled:
-        """Fill cavities of at most ``most_voxels``; ``crop`` is the block in the array."""
+    def of(cls, vessels: Mask, rule: HaloRule, crop: Box) -> _Filled:
+        """Fill the cavities that the rule allows; ``crop`` is the block in the array."""
 
         def owned(voxel: Triplet) -> bool:
             return crop.contains(Box.at(voxel, (1, 1, 1)))
 
-        if not most_voxels:
+        if not rule.cavity_voxels:
             return cls(vessels, 0, 0)
-        filled, cavities = fill_cavities(vessels, most_voxels, owns=owned)
+        filled, cavities = fill_cavities(vessels, rule.cavity_voxels, owned, rule.longest_cavity)
         inside = filled[crop.slices] & ~vessels[crop.slices]
         return cls(filled, cavities, int(np.count_nonzero(inside)))

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,16 +23,13 @@ from vpbsd.blockwise.progress import voxel_progress
 from vpbsd.blockwise.work import fingerprint_digest
 from vpbsd.errors import BlocksFailedError, OutputError, UserError
 from vpbsd.graph.clean import clean
-from vpbsd.graph.files import write_graph, write_vtp
 from vpbsd.graph.job import SUMMARY, GraphJob, noted_digest, prepare_graph
-from vpbsd.graph.measures import measure_edges
 from vpbsd.graph.options import GraphOptions, GraphReport
+from vpbsd.graph.output import log_name, write_output
 from vpbsd.graph.skeleton import Skeleton, complete_skeleton
 from vpbsd.graph.stitch import stitch
-from vpbsd.graph.vessel_graph import VesselGraph
-from vpbsd.provenance import provenance, write_json_atomic
+from vpbsd.provenance import provenance
 from vpbsd.volumes import Location, Volume, open_volume
-from vpbsd.volumes.durable import swap, sync
 
 __all__ = ["build_graph", "run_graph"]
 
@@ -156,7 +152,7 @@ def _finished(job: GraphJob) -> bool:
         return False
     ours = noted_digest(job.out) == fingerprint_digest(job.fingerprint)
     if ours and job.work.begun:
-        job.work.close(_log_name(job))
+        job.work.close(log_name(job.out))
         return True
     if ours and job.options.part is not None:
         return True
@@ -181,10 +177,6 @@ def _report(job: GraphJob, run: Run, start: float, *, elsewhere: bool = False) -
         elsewhere=elsewhere,
         seconds=time.monotonic() - start,
     )
-
-
-def _log_name(job: GraphJob) -> Path:
-    return job.out.with_name(f"{job.out.name}.log.jsonl")
 
 
 # --------------------------------------------------------------------------------------- finishing
@@ -224,7 +216,7 @@ def _finish(skeleton: Skeleton, report: GraphReport, about: dict[str, Any]) -> G
         "skeleton": _figures(report),
         **about,
     }
-    _write(job, graph, summary)
+    write_output(job, graph, summary)
     return report
 
 
@@ -235,47 +227,6 @@ def _figures(report: GraphReport) -> dict[str, Any]:
         "blocks_redone": report.redone_blocks,
         "blocks_widened": report.widened_blocks,
     }
-
-
-def _write(job: GraphJob, graph: VesselGraph, summary: dict[str, Any]) -> None:
-    # Beside the output, where it can be moved to its name in one step; --work may be elsewhere.
-    partial = job.out.with_name(f".{job.out.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        measures = measure_edges(graph)
-        write_graph(graph, partial, measures)
-        write_vtp(graph, partial / "graph.vtp", measures)
-        _write_on_request(job, graph, partial)
-        write_json_atomic(partial / SUMMARY, summary)
-        sync(partial.iterdir(), partial)
-        # A part that starts now finds either everything here or everything there.
-        with job.work.setup():
-            _make_room(job.out)
-            swap(partial, job.out)
-            job.work.close(_log_name(job))
-    except OSError as error:
-        raise OutputError(
-            f"cannot write '{job.out}': {error.strerror or error}; make room or check the "
-            "permissions, then run the same command again"
-        ) from error
-
-
-def _make_room(out: Path) -> None:
-    """Remove a folder that holds nothing: a folder can only be renamed to a free name."""
-    if out.is_dir() and not any(out.iterdir()):
-        out.rmdir()
-
-
-def _write_on_request(job: GraphJob, graph: VesselGraph, folder: Path) -> None:
-    if job.options.swc:
-        from vpbsd.graph.files import write_swc
-
-        write_swc(graph, folder / "graph.swc")
-    if job.options.graphml:
-        from vpbsd.graph.files import write_graphml
-
-        write_graphml(graph, folder / "graph.graphml")
 
 
 def _warnings(skeleton: Skeleton) -> tuple[str, ...]:

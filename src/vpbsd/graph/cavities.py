@@ -19,8 +19,8 @@ _VESSEL, _OPEN, _SEARCHED = 1, 2, 4
 def fill_cavities(
     vessels: NDArray[np.bool_],
     most_voxels: int,
-    longest_voxels: int | None = None,
     owns: Callable[[Triplet], bool] | None = None,
+    longest_voxels: int | None = None,
 ) -> tuple[NDArray[np.bool_], int]:
     """Fill small cavities: 6-connected pieces of background that touch no border of the array.
 
@@ -34,12 +34,12 @@ def fill_cavities(
         (Z, Y, X) bool; not changed.
     most_voxels
         Larger cavities stay open.
-    longest_voxels
-        Cavities that extend over more voxels than this along an axis stay open.
     owns
         Tells from the index in the array of a cavity's first voxel, in (z, y, x) order, whether
         the cavity counts. A block asks whether that voxel lies in its core, so that each cavity
         counts once. Without it all count.
+    longest_voxels
+        Cavities that extend over more voxels than this along an axis stay open.
 
     Returns
     -------

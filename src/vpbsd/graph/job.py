@@ -92,7 +92,6 @@ class GraphJob:
             voxel_size=self.voxel_size,
             rule=self.rule,
             store=self.store,
-            cavity_voxels=self.options.cavity_voxels,
             limit_bytes=_block_bytes(self.options),
         )
 

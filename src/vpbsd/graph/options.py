@@ -11,6 +11,8 @@ from vpbsd.blockwise import Part, Workers
 from vpbsd.errors import ConfigError
 from vpbsd.geometry import Triplet
 from vpbsd.graph.clean import CleanOptions
+from vpbsd.graph.region_run import RegionOptions
+from vpbsd.graph.summary import CAPILLARY_RADIUS_UM
 
 __all__ = ["MEMORY_BYTES", "GraphOptions", "GraphReport"]
 
@@ -32,6 +34,11 @@ class GraphOptions:
         speed only.
     clean
         What is taken off the graph.
+    capillary_radius_um
+        Vessels of a smaller radius are capillaries.
+    regions
+        Which regions there are, and what is measured in them (capillaries as above); None = no
+        tables.
     swc, graphml
         Write these files too.
     block_voxels
@@ -56,6 +63,8 @@ class GraphOptions:
     cavity_voxels: int = 64
     largest_radius_um: float | None = None
     clean: CleanOptions = field(default_factory=CleanOptions)
+    capillary_radius_um: float = CAPILLARY_RADIUS_UM
+    regions: RegionOptions | None = field(default_factory=RegionOptions)
     swc: bool = False
     graphml: bool = False
     block_voxels: Triplet | None = None
@@ -76,6 +85,11 @@ class GraphOptions:
                 f"cavities are filled up to a number of voxels, 0 for none; got "
                 f"{self.cavity_voxels}"
             )
+        if not 0 < self.capillary_radius_um < math.inf:
+            raise ConfigError(
+                "capillaries are vessels below a positive radius in µm, got "
+                f"{self.capillary_radius_um}"
+            )
         if self.memory_bytes < 1:
             raise ConfigError(f"memory_bytes must be positive, got {self.memory_bytes}")
 
@@ -85,9 +99,25 @@ class GraphOptions:
             "cavity_voxels": self.cavity_voxels,
             "largest_radius_um": self.largest_radius_um,
             **asdict(self.clean),
+            "capillary_radius_um": self.capillary_radius_um,
+            "regions": None if self.regions is None else _region_settings(self.regions),
             "swc": self.swc,
             "graphml": self.graphml,
         }
+
+
+def _region_settings(regions: RegionOptions) -> dict[str, Any]:
+    def text(value: object) -> str | None:
+        return None if value is None else str(value)
+
+    return {
+        "regions": text(regions.regions),
+        "names": text(regions.names),
+        "atlas": regions.atlas,
+        "tissue": text(regions.tissue),
+        "extravascular_um": regions.extravascular_um,
+        "spacing_um": regions.spacing_um,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,12 +11,15 @@ from vpbsd.errors import DataError
 
 __all__ = ["as_vessels"]
 
+_MOST_VALUES = 256
+
 
 def as_vessels(array: NDArray[Any], name: str = "the mask") -> NDArray[np.bool_]:
     """Return the vessels of a mask: every voxel above 0.
 
     Taken are bool, 0/1, 0/255 and any other whole numbers (labels above 0 are vessel, as of a
-    segmentation that tells vessels apart), also when they are stored as floating point.
+    segmentation that tells vessels apart), also when at most 256 different ones are stored as
+    floating point.
 
     Parameters
     ----------
@@ -29,7 +32,8 @@ def as_vessels(array: NDArray[Any], name: str = "the mask") -> NDArray[np.bool_]
     ------
     DataError
         If the name is empty, the array is not 3D, not numbers, holds NaN, infinite or negative
-        values, or values between whole numbers (probabilities, an image).
+        values, values between whole numbers (probabilities, an image), or too many different ones
+        as floating point.
     """
     if not name.strip():
         raise DataError("a mask needs a name for messages, got an empty one")
@@ -56,7 +60,8 @@ def as_vessels(array: NDArray[Any], name: str = "the mask") -> NDArray[np.bool_]
 
 
 def _require_whole_numbers(array: NDArray[Any], name: str) -> None:
-    """Raise where a floating-point array holds anything but whole numbers."""
+    """Raise where a floating-point array holds anything but few whole numbers."""
+    values: NDArray[Any] = np.empty(0, array.dtype)
     for plane in array:
         if not np.isfinite(plane).all():
             raise DataError(
@@ -69,4 +74,10 @@ def _require_whole_numbers(array: NDArray[Any], name: str) -> None:
                 f"{name} holds {plane[between][0]:g}, a value between whole numbers, so it is an "
                 "image or a map of probabilities and no mask; threshold it first, for example "
                 "`mask = probabilities > 0.5`"
+            )
+        values = np.union1d(values, plane[plane != 0])
+        if len(values) > _MOST_VALUES:
+            raise DataError(
+                f"{name} holds more than {_MOST_VALUES} different values as floating point, so it "
+                "is taken for an image and no mask; threshold it, or save labels as integers"
             )
