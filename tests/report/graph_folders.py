@@ -33,13 +33,20 @@ def write_graph(
     regions: Sequence[Mapping[str, Any]] = (),
     summary: Mapping[str, Any] | None = None,
     histograms: Mapping[str, Any] | None = None,
+    shape_voxels: tuple[int, int, int] | None = None,
 ) -> Path:
-    """Write edges (node a, node b, points (z, y, x) in µm, radius in µm) and node degrees."""
+    """Write edges (node a, node b, points (z, y, x) in µm, radius in µm) and node degrees.
+
+    Voxels are of 1 µm; every node has a radius of 1 µm.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     count = len(degrees)
+    places = np.zeros((count, 3))
+    for a, b, points, _ in edges:
+        places[a], places[b] = points[0], points[-1]
     nodes = {
         "node": pa.array(range(count), pa.int64()),
-        **{f"{a}_um": pa.array([0.0] * count, pa.float64()) for a in "zyx"},
+        **{f"{a}_um": pa.array(places[:, i], pa.float64()) for i, a in enumerate("zyx")},
         "radius_um": pa.array([1.0] * count, pa.float32()),
         "degree": pa.array(degrees, pa.int64()),
         "component": pa.array([0] * count, pa.int64()),
@@ -66,7 +73,11 @@ def write_graph(
         },
         "points_radius_um": pa.array([[r] * len(points) for _, _, points, r in edges], lists),
     }
-    pq.write_table(pa.table(table), folder / "edges.parquet")
+    about = {"format": 1}
+    if shape_voxels is not None:
+        about |= {"voxel_size_um": [1.0, 1.0, 1.0], "shape_voxels": list(shape_voxels)}
+    metadata = {b"vpbsd": json.dumps(about).encode()}
+    pq.write_table(pa.table(table).replace_schema_metadata(metadata), folder / "edges.parquet")
     if regions:
         pq.write_table(pa.Table.from_pylist([dict(r) for r in regions]), folder / "regions.parquet")
     if summary is not None:

@@ -121,9 +121,9 @@ def test_training_curves(tmp_path: Path) -> None:
 
 
 def test_what_each_panel_holds() -> None:
-    from vpbsd.report.curves import _panels
+    from vpbsd.report.curves import stage_panels
 
-    losses, scores, rest = _panels(
+    losses, scores, rest = stage_panels(
         [
             {"step": 10, "kind": "train", "loss": 2.0, "learning_rate": 0.1},
             {"step": 20, "kind": "train", "loss": float("nan"), "step_seconds": 0.1},

@@ -45,6 +45,20 @@ def test_spurs_are_short_edges_with_one_free_end(tmp_path: Path) -> None:
     assert read_graph_folder(folder, "g").numbers.spurs == 1
 
 
+def test_ends_where_the_volume_cuts_vessels_are_not_free(tmp_path: Path) -> None:
+    def line(first: float, last: float) -> list[tuple[float, float, float]]:
+        return [(50.0, 50.0, first), (50.0, 50.0, last)]
+
+    # Within a radius (1 µm) and two voxels (2 µm) of a face at 0 or 99 µm, or just further in.
+    edges = [(0, 1, line(2.0, 50.0), 40.0), (2, 3, line(4.0, 95.0), 40.0)]
+    edges += [(4, 5, line(50.0, 97.0), 40.0)]
+    folder = write_graph(tmp_path, edges, [1] * 6, shape_voxels=(100, 100, 100))
+    numbers = read_graph_folder(folder, "g").numbers
+    assert (numbers.free_ends, numbers.border_ends) == (4, 2)
+    # An edge with one free end inside, and the other cut, is short for its radius: a spur.
+    assert numbers.spurs == 2
+
+
 def test_all_points_are_drawn_with_gaps_between_edges(tmp_path: Path) -> None:
     drawn = read_graph_folder(small_graph(tmp_path), "g").drawn
     assert drawn is not None

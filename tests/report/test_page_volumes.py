@@ -40,8 +40,8 @@ def pictures(section: Section | None) -> list[str]:
 
 
 def section_of(*masks: MaskSource) -> tuple[Section | None, list[str]]:
-    section, found = volumes_section(masks, {m.path: m.name for m in masks}, {})
-    return section, [f.what for f in found]
+    part = volumes_section(masks, {m.path: m.name for m in masks}, {})
+    return part.section, [f.what for f in part.warnings]
 
 
 def test_mask_alone_is_drawn_in_orthogonal_slices(tmp_path: Path) -> None:
@@ -99,5 +99,6 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
 def test_voxel_size_can_be_given(tmp_path: Path) -> None:
     np.save(tmp_path / "bare.npy", tube())
     bare = MaskSource(tmp_path / "bare.npy")
-    section, _ = volumes_section([bare], {bare.path: "bare"}, {}, SIZE)
-    assert len(pictures(section)) == 1
+    part = volumes_section([bare], {bare.path: "bare"}, {}, SIZE)
+    assert len(pictures(part.section)) == 1
+    assert [n.foreground_share for n in part.numbers] == [192 / 6912]

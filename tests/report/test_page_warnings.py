@@ -19,9 +19,9 @@ from vpbsd.report.page_warnings import (
 )
 
 SOUND = GraphNumbers(
-    name="graph", nodes=100, edges=150, branch_points=80, free_ends=20, spurs=3, components=2,
-    largest_component_share=0.98, length_um=5000.0, radius_mean_um=3.0, radius_max_um=20.0,
-    largest_radius_um=40.0,
+    name="graph", nodes=100, edges=150, branch_points=80, free_ends=20, border_ends=10,
+    spurs=3, components=2, largest_component_share=0.98, length_um=5000.0,
+    radius_mean_um=3.0, radius_max_um=20.0, largest_radius_um=40.0,
 )  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def test_mask_that_is_empty_or_full(share: float, level: str, says: str) -> None
     (found,) = mask_warnings(MaskNumbers("m", share))
     assert found.level == level
     assert says in found.what
-    assert found.where == "m"
+    assert found.where == "mask m"
     assert len(found.advice) > 40
 
 
@@ -119,7 +119,7 @@ def test_sound_graph() -> None:
     ("change", "level", "says"),
     [
         ({"edges": 0}, "serious", "0 edges"),
-        ({"free_ends": 36}, "notice", "36 % of the nodes are free ends"),
+        ({"free_ends": 36}, "notice", "36 % of the nodes are free ends inside"),
         ({"spurs": 24}, "notice", "16 % of the segments are spurs"),
         ({"largest_component_share": 0.4}, "notice", "holds 40 % of the length"),
         ({"radius_max_um": 40.0}, "notice", "the largest radius, 40 µm, reaches the 40 µm"),

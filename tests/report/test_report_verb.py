@@ -40,7 +40,7 @@ def test_graph_with_mask_and_truth(
     graph, out = small_graph(tmp_path / "graph"), tmp_path / "my report.html"
     words = [f"--{name}={volumes[name]}" for name in ("mask", "image", "truth")]
     assert report(graph, *words, "-o", out, "--csv") == 0
-    assert f"wrote {out} (" in capsys.readouterr().out
+    assert f"{out} (" in capsys.readouterr().out
     page = out.read_text(encoding="utf-8")
     for anchor in ("provenance", "volumes", "scores", "graph-0", "histograms-0", "regions-0"):
         assert f'<section id="{anchor}"' in page
@@ -58,6 +58,8 @@ def test_mask_alone(tmp_path: Path, volumes: dict[str, Path]) -> None:
     page = out.read_text(encoding="utf-8")
     assert '<section id="volumes"' in page
     assert 'id="scores"' not in page
+    # 2·4·32 of 16·32·32 voxels
+    assert '<span class="tile-value">1.56 <span class="tile-unit">%' in page
     assert out.stat().st_size < 1_000_000
 
 

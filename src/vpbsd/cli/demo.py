@@ -1,4 +1,4 @@
-"""The whole pipeline on simulated volumes: simulate, train, segment, evaluate, draw.
+"""The whole pipeline on simulated volumes: simulate, train, segment, evaluate, measure, draw.
 
 ::
 
@@ -9,6 +9,7 @@
     OUT/*.ome.zarr                masks of the held-out volume by the two students
     OUT/figures/                  slices, projections, colour maps, training curves
     OUT/summary.json              the scores
+    OUT/graph/                    the student's vessels as a graph, with its measures
     OUT/report.html               all of it on one page
 
 The same command again goes on where it was stopped: volumes stay, stages resume, and what takes
@@ -35,6 +36,8 @@ from vpbsd.config import RunConfig, SimulateConfig, find_recipe, load_config, sa
 from vpbsd.data.simulate import write_simulated
 from vpbsd.errors import OutputError
 from vpbsd.geometry import Box, Triplet, VoxelSize
+from vpbsd.graph import GraphOptions, build_graph
+from vpbsd.graph.region_run import write_region_tables
 from vpbsd.machine import describe_machine
 from vpbsd.metrics import Scores, score
 from vpbsd.metrics.evaluate import read_mask
@@ -142,7 +145,7 @@ def run_demo(
     }
     _draw(out, results)
     write_json_atomic(out / "summary.json", summary)
-    _report(out)
+    _report(out, _graph(out, results["student"].mask))
     return summary
 
 
@@ -241,7 +244,20 @@ def _draw(out: Path, results: Mapping[str, _Result]) -> None:
     training_curves(_logs(out), figures / "training.png")
 
 
-def _report(out: Path, graph: Path | None = None) -> None:
+def _graph(out: Path, mask: NDArray[np.bool_]) -> Path | None:
+    """Make the graph of the student's mask; None where there is nothing to follow in it."""
+    if mask.all() or not mask.any():
+        logger.warning("no graph is made: the student's mask is empty or full")
+        return None
+    logger.info("making the graph of the student's vessels")
+    source, folder = out / "student.ome.zarr", out / "graph"
+    build_graph(source, folder, GraphOptions(overwrite=True, progress=False, command="vpbsd demo"))
+    with open_volume(source) as volume:
+        write_region_tables(folder, volume)
+    return folder
+
+
+def _report(out: Path, graph: Path | None) -> None:
     """Write the page of the runs and masks, and of the ``graph`` folder where there is one."""
     sources = Sources(
         runs=(out / "run", out / "supervised_only"),

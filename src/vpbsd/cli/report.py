@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vpbsd.errors import ConfigError, UserError, VpbsdError
+from vpbsd.cli.console import stderr, tell
+from vpbsd.errors import ConfigError, VpbsdError
 
 if TYPE_CHECKING:
     from vpbsd.data.collection import TrainingVolume
@@ -71,15 +71,13 @@ def report(options: argparse.Namespace) -> int:
             "(--group NAME DIR … --group NAME DIR …): give one of the two"
         )
     prepare_process()
-    from rich.console import Console
-
     from vpbsd.cli.progress import log_to
 
-    with log_to(Console(stderr=True), quiet=options.quiet):
+    with log_to(stderr(), quiet=options.quiet):
         size_bytes = _of_groups(options) if options.group else _of_run(options)
     from vpbsd.report.page_numbers import size_text
 
-    sys.stdout.write(f"wrote {options.out} ({size_text(size_bytes)}); open it in any browser\n")
+    tell([("wrote", f"{options.out} ({size_text(size_bytes)}): open it in any browser")])
     return 0
 
 
@@ -216,7 +214,7 @@ def _patterns(run: Path) -> Patterns | None:
                 f"(the smallest has more than {_PATTERN_VOXELS:,} voxels).",
             )
         png = png_of(lambda path: write_patterns(run, path, chosen))
-    except (UserError, VpbsdError) as error:
+    except VpbsdError as error:
         # No part of a report: that it is missing, and why, stands on the page.
         return Patterns(None, f"no patterns can be shown: {error}.")
     names = ", ".join(volume.name for volume in chosen)

@@ -245,7 +245,6 @@ class Page:
 def render_page(page: Page) -> str:
     """Return the page as HTML that needs nothing else."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
         loader=PackageLoader("vpbsd", _TEMPLATES),
@@ -262,9 +261,9 @@ def render_page(page: Page) -> str:
         page=page,
         numbers={id(plot): number for number, plot in enumerate(plots)},
         identity=id,
-        script=Markup(script),
-        plotly=Markup(_plotly()) if plots else None,
-        plots=Markup(_as_json([{"data": p.traces, "layout": p.layout} for p in plots])),
+        script=script,
+        plotly=_plotly() if plots else None,
+        plots=_as_json([{"data": p.traces, "layout": p.layout} for p in plots]),
     )
 
 

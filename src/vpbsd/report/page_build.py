@@ -12,6 +12,7 @@ from vpbsd.metrics import Scores
 from vpbsd.report.page import Finding, Page, Section, Tile
 from vpbsd.report.page_graph import graph_section, graph_tiles, histograms_section
 from vpbsd.report.page_graph_file import read_graph_folder
+from vpbsd.report.page_numbers import percent
 from vpbsd.report.page_provenance import provenance_section
 from vpbsd.report.page_regions import read_regions, regions_section, write_regions_csv
 from vpbsd.report.page_scores import score_tiles, scores_section
@@ -101,13 +102,19 @@ def build_page(
             f"mask {names[mask.path]}", mask.done, mask.failed, finished=finished
         )
     whole = [mask for mask in sources.masks if mask.path.exists()]
-    volumes, found = volumes_section(whole, names, collected.scores, voxel_size_um)
-    parts.add(volumes)
-    parts.warnings += found
+    volumes = volumes_section(whole, names, collected.scores, voxel_size_um)
+    parts.add(volumes.section)
+    parts.warnings += volumes.warnings
     parts.add(scores_section(collected.scores, names))
     parts.tiles += score_tiles(collected.scores, names)
+    if not (collected.scores or sources.graphs):
+        parts.tiles += [
+            Tile("Marked as vessel", percent(n.foreground_share), "%", n.name)
+            for n in volumes.numbers
+        ]
     _add_graphs(parts, sources, names, out if csv else None)
-    parts.tiles += training_tiles(sources.runs, names)
+    if not collected.scores:
+        parts.tiles += training_tiles(sources.runs, names)
     return Page(
         title=f"Vessel report: {out.stem if not names else _title(sources, names)}",
         subtitle=_subtitle(sources),

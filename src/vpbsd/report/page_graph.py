@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ __all__ = ["graph_section", "graph_tiles", "histograms_section"]
 
 # Blue, green, amber, red: seen on a light and on a dark ground.
 _SCALE = ("#3a78d6", "#22a39a", "#d99a1c", "#d6452b")
-_RADII = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
+_MOST_TICKS = 7
 _TITLES = {
     "radius_um": "Radius, weighted by length",
     "length_um": "Length of a segment",
@@ -90,7 +91,8 @@ def _facts(graph: GraphFolder) -> list[tuple[str, str]]:
         ("Nodes", shown("nodes", numbers.nodes)),
         ("Vessel segments", shown("edges", numbers.edges)),
         ("Branch points", shown("nodes", numbers.branch_points)),
-        ("Free ends", shown("nodes", numbers.free_ends)),
+        ("Free ends inside", shown("nodes", numbers.free_ends)),
+        ("Ends at the border", shown("nodes", numbers.border_ends)),
         ("Spurs", shown("edges", numbers.spurs)),
         ("Connected pieces", shown("edges", numbers.components)),
         ("Largest piece, of the length", f"{percent(largest)} %" if largest else MISSING),
@@ -116,7 +118,9 @@ def _cleaning(summary: Mapping[str, Any]) -> list[Item]:
     told = []
     for step in (step for step in steps if isinstance(step, dict)):
         # Settings and single changes stay in summary.json.
-        numbers = {k: v for k, v in step.items() if isinstance(v, int | float) and v}
+        numbers = {
+            k: v for k, v in step.items() if isinstance(v, int | float) and v and k != "rounds"
+        }
         words = [f"{_words(name)} {number(value, 4)}" for name, value in numbers.items()]
         told.append(f"{step.get('step', 'a step')} ({', '.join(words) or 'nothing to do'})")
     return [Text("Cleaned, in this order: " + "; ".join(told) + ".")]
@@ -133,7 +137,7 @@ def _words(name: str) -> str:
 
 def _view(name: str, drawn: DrawnGraph) -> Plot:
     low, high = _range(drawn.radius_um)
-    ticks = [r for r in _RADII if low <= r <= high] or [low, high]
+    ticks = _ticks(low, high)
     z, y, x = (packed(drawn.points_um[:, axis]) for axis in range(3))
     trace = {
         "type": "scatter3d",
@@ -165,7 +169,11 @@ def _view(name: str, drawn: DrawnGraph) -> Plot:
         "scene": {
             **axes,
             "aspectmode": "data",
-            "camera": {"eye": {"x": 1.0, "y": -1.0, "z": -1.75}, "up": {"x": 0, "y": -1, "z": 0}},
+            "camera": {
+                "eye": {"x": 1.0, "y": -0.9, "z": -1.75},
+                "up": {"x": 0, "y": -1, "z": 0},
+                "center": {"x": 0, "y": 0.12, "z": 0},
+            },
         },
         "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
         "showlegend": False,
@@ -183,6 +191,16 @@ def _range(radius_um: NDArray[np.float32]) -> tuple[float, float]:
     low, high = np.nanpercentile(radius_um.astype(np.float64), (1, 99))
     low = max(float(low), 1e-3)
     return (low, float(high)) if high > 1.05 * low else (0.95 * low, 1.05 * low)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return round numbers between two radii, as many as a bar of colours has room for."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1,)):
+        ticks = [s * 10.0**p for p in powers for s in steps if low <= s * 10.0**p <= high]
+        if len(ticks) <= _MOST_TICKS:
+            break
+    return ticks or [low, high]
 
 
 def _drawn_text(drawn: DrawnGraph) -> str:
@@ -219,7 +237,7 @@ def _projection(drawn: DrawnGraph, limits: tuple[float, float]) -> bytes:
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     bar = figure.colorbar(collection, label="radius (µm)", shrink=0.7)
-    ticks = [r for r in _RADII if limits[0] <= r <= limits[1]]
+    ticks = _ticks(*limits)
     bar.set_ticks(ticks, labels=[number(r) for r in ticks])
     bar.ax.minorticks_off()
     return figure_png(figure)

@@ -31,6 +31,7 @@ _SCALARS = (
     *("node_a", "node_b", "length_um", "radius_mean_um", "radius_max_um", "tortuosity"),
     "component",
 )
+_NODES = ("degree", "radius_um", "z_um", "y_um", "x_um")
 _BINS = 40
 
 
@@ -102,10 +103,11 @@ def read_graph_folder(folder: Path, name: str, most_points: int = MOST_POINTS) -
     DataError
         If a table is damaged or lacks a column.
     """
-    nodes = _columns(folder / "nodes.parquet", ("degree",))
+    nodes = _columns(folder / "nodes.parquet", _NODES)
     edges = _columns(folder / "edges.parquet", _SCALARS)
     summary = _json(folder / "summary.json")
-    numbers = _numbers(name, nodes["degree"], edges, summary)
+    free = (nodes["degree"] == 1) & ~_at_border(nodes, folder / "edges.parquet")
+    numbers = _numbers(name, nodes["degree"], free, edges, summary)
     drawn = _drawn(folder / "edges.parquet", edges, most_points) if numbers.edges else None
     histograms = _json(folder / "histograms.json")
     return GraphFolder(numbers, drawn, summary, histograms, _counted(edges))
@@ -149,12 +151,35 @@ def _json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _at_border(nodes: Mapping[str, NDArray[Any]], edges: Path) -> NDArray[np.bool_]:
+    """Whether a node lies where the volume cuts its vessel: by a face, within its radius.
+
+    Two voxels more are allowed, since thinning shortens a line at its end.
+    """
+    with _opened(edges, ()) as file:
+        about = json.loads((file.schema_arrow.metadata or {}).get(b"vpbsd", b"{}"))
+    at_border = np.zeros(len(nodes["degree"]), bool)
+    if "shape_voxels" not in about or "voxel_size_um" not in about:
+        return at_border
+    for axis, count, size_um in zip(
+        "zyx", about["shape_voxels"], about["voxel_size_um"], strict=True
+    ):
+        place = nodes[f"{axis}_um"]
+        margin = nodes["radius_um"] + 2 * size_um
+        at_border |= (place < margin) | (place > (count - 1) * size_um - margin)
+    return at_border
+
+
 def _numbers(
-    name: str, degree: NDArray[Any], edges: Mapping[str, NDArray[Any]], summary: Mapping[str, Any]
+    name: str,
+    degree: NDArray[Any],
+    free: NDArray[np.bool_],
+    edges: Mapping[str, NDArray[Any]],
+    summary: Mapping[str, Any],
 ) -> GraphNumbers:
     length = edges["length_um"].astype(np.float64)
     total = float(length.sum())
-    free_a, free_b = (degree[edges[n]] == 1 for n in ("node_a", "node_b"))
+    free_a, free_b = (free[edges[n]] for n in ("node_a", "node_b"))
     short = length < 2 * edges["radius_max_um"].astype(np.float64)
     pieces = np.unique(edges["component"], return_inverse=True)[1]
     by_piece = np.bincount(pieces, length) if len(length) else np.zeros(0)
@@ -166,7 +191,8 @@ def _numbers(
         nodes=len(degree),
         edges=len(length),
         branch_points=int((degree >= 3).sum()),
-        free_ends=int((degree == 1).sum()),
+        free_ends=int(free.sum()),
+        border_ends=int((degree == 1).sum() - free.sum()),
         spurs=int(((free_a ^ free_b) & short).sum()),
         components=len(by_piece),
         largest_component_share=float(by_piece.max() / total) if total else None,

@@ -50,6 +50,7 @@ _LABELS = {
     "branch_points_per_mm3": "Branch points",
     "length_density_mm_per_mm3": "Length density",
     "volume_mm3": "Volume",
+    "vessel_voxels": "Volume of vessels",
     "length_mm": "Length of vessels",
 }
 

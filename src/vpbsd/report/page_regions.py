@@ -69,6 +69,8 @@ def regions_section(table: RegionTable, name: str, number_of: int, csv_name: str
     keys = [[_key(row.get(n)) for n in table.columns] for row in table.rows]
     count = len(table.rows) - (table.whole is not None)
     caption = f"{name}: {count} regions. A click on a heading sorts by it, a second turns it round."
+    if not count:
+        caption = f"{name}: the whole volume; no regions were given when the tables were made."
     return Section(
         f"regions-{number_of}",
         f"Regions: {name}",

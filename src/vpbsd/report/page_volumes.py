@@ -26,7 +26,7 @@ from vpbsd.report.side_by_side import side_by_side_figure
 from vpbsd.report.slices import SliceView, level_below, mask_slices_figure, slices_figure
 from vpbsd.volumes import Volume, open_volume
 
-__all__ = ["volumes_section"]
+__all__ = ["VolumesPart", "volumes_section"]
 
 _FIELD_VOXELS = 320
 _FIELD_UM = 64.0  # along z: what the figures project, and a little more
@@ -34,6 +34,15 @@ _COUNTED_VOXELS = 1 << 28
 _VIEW = SliceView(atlas_inches=3.7)  # as wide as a page shows it, so that its words can be read
 _TILE_VOXELS = 256
 _COLOURS = "Green is right, blue was missed, red is over-segmented."
+
+
+@dataclass(frozen=True, slots=True)
+class VolumesPart:
+    """Pictures of masks, what looks wrong in them, and how much each marks."""
+
+    section: Section | None
+    warnings: list[Finding]
+    numbers: list[MaskNumbers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,7 @@ def volumes_section(
     names: Mapping[Path, str],
     scores: Mapping[Path, Scores],
     voxel_size_um: VoxelSize | None = None,
-) -> tuple[Section | None, list[Finding]]:
+) -> VolumesPart:
     """Return pictures of every mask, and what looks wrong in them.
 
     Parameters
@@ -76,18 +85,20 @@ def volumes_section(
     """
     items: list[Item] = []
     found: list[Finding] = []
+    numbers: list[MaskNumbers] = []
     with ExitStack() as stack:
         opened = [_open(stack, mask, names[mask.path], voxel_size_um) for mask in masks]
         for group in _of_one_field(opened):
             items += _field(group, scores)
         for mask in opened:
             facts, share = _facts(mask)
-            found += mask_warnings(MaskNumbers(f"mask {mask.name}", share))
+            numbers.append(MaskNumbers(mask.name, share))
             items += [Heading(f"Whole volume: {mask.name}"), Facts(facts)]
             pictures, trouble = _whole(mask)
             items += pictures
             found += trouble
-    return (Section("volumes", "Slices and projections", items) if items else None), found
+    section = Section("volumes", "Slices and projections", items) if items else None
+    return VolumesPart(section, [*(w for n in numbers for w in mask_warnings(n)), *found], numbers)
 
 
 def _open(

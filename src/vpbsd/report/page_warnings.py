@@ -57,8 +57,10 @@ class GraphNumbers:
         Of its folder.
     nodes, edges
         How many.
-    branch_points, free_ends
-        Nodes of degree 3 or more, and of degree 1.
+    branch_points
+        Nodes of degree 3 or more.
+    free_ends, border_ends
+        Nodes of degree 1 inside the volume, and at its faces, where it cuts vessels.
     spurs
         Edges with one free end that are shorter than twice their largest radius.
     components
@@ -78,6 +80,7 @@ class GraphNumbers:
     edges: int
     branch_points: int
     free_ends: int
+    border_ends: int
     spurs: int
     components: int
     largest_component_share: float | None
@@ -103,7 +106,7 @@ def mask_warnings(mask: MaskNumbers) -> list[Finding]:
                 "Check that it is the right channel, that vessels are brighter than the tissue "
                 "(else --invert), and that the voxel size is near that of the model's training "
                 "data; a lower --threshold shows whether the model sees anything.",
-                mask.name,
+                f"mask {mask.name}",
             )
         ]  # fmt: skip
     if share >= NEARLY_FULL_SHARE:
@@ -113,7 +116,7 @@ def mask_warnings(mask: MaskNumbers) -> list[Finding]:
                 "Background was taken for vessel, or the mask is inverted: check --invert and the "
                 "threshold. In a mask from elsewhere, check that vessel and not background is "
                 "above 0.",
-                mask.name,
+                f"mask {mask.name}",
             )
         ]  # fmt: skip
     if share >= VERY_FULL_SHARE:
@@ -122,7 +125,7 @@ def mask_warnings(mask: MaskNumbers) -> list[Finding]:
                 "notice", f"{told}, above {percent(VERY_FULL_SHARE)} %, which few tissues reach",
                 "Look at the slices: if vessels are too thick, raise the threshold; if tissue is "
                 "marked, add labelled patches of that kind.",
-                mask.name,
+                f"mask {mask.name}",
             )
         ]  # fmt: skip
     return []
@@ -251,7 +254,8 @@ def graph_warnings(graph: GraphNumbers) -> list[Finding]:
         found.append(
             Finding(
                 "notice",
-                f"{percent(ends)} % of the nodes are free ends, above {percent(FREE_END_SHARE)} %",
+                f"{percent(ends)} % of the nodes are free ends inside the volume, above "
+                f"{percent(FREE_END_SHARE)} %",
                 "The network is broken up: look for gaps in the mask at dim capillaries, lower the "
                 "threshold, or let small gaps be closed when the graph is made.", graph.name,
             )
