@@ -313,3 +313,10 @@ def test_impossible_options_are_refused(wrong, message: str) -> None:
 def test_too_little_memory_for_any_block_is_refused(mask, tmp_path) -> None:
     with pytest.raises(ConfigError, match="--memory"):
         build_graph(volume(mask), tmp_path / "g", options(None, memory_bytes=1000))
+
+
+def test_a_mask_that_looks_inverted_is_warned_of(mask, tmp_path) -> None:
+    inverted = volume((mask == 0).astype(np.uint8))
+    report = build_graph(inverted, tmp_path / "g", options((64, 64, 64), regions=None))
+    assert "is the mask inverted" in report.warnings[0]
+    assert not (tmp_path / "g" / "regions.csv").exists()

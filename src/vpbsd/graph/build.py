@@ -35,6 +35,8 @@ __all__ = ["build_graph", "run_graph"]
 
 logger = logging.getLogger(__name__)
 
+_LARGEST_SHARE = 0.5
+
 
 def build_graph(
     mask: Location | Volume, out: Path | str, options: GraphOptions | None = None
@@ -235,6 +237,13 @@ def _warnings(skeleton: Skeleton) -> tuple[str, ...]:
         return (
             f"'{source}' holds no vessel, and its graph no node: is it the right file, and are "
             "vessels above 0 in it?",
+        )
+    shape = skeleton.job.plan.shape
+    share = skeleton.vessel_voxels / (shape[0] * shape[1] * shape[2])
+    if share > _LARGEST_SHARE:
+        return (
+            f"{100 * share:.0f} % of '{source}' is vessel, far more than of any tissue: is the "
+            "mask inverted, or is it the mask of the tissue?",
         )
     return ()
 
