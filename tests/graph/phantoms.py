@@ -8,8 +8,8 @@ from scipy import ndimage
 from skimage.measure import euler_number
 
 from vpbsd.geometry import VoxelSize
-from vpbsd.graph.distance import distance_um
-from vpbsd.graph.thinning import thin
+from vpbsd.graph.skeleton.distance import distance_um
+from vpbsd.graph.skeleton.thinning import thin
 
 UNIT = VoxelSize(1, 1, 1)
 FLAT = VoxelSize(5, 1, 1)

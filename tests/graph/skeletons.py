@@ -9,8 +9,8 @@ import numpy as np
 
 from vpbsd.blockwise import plan_blocks
 from vpbsd.geometry import VoxelSize
-from vpbsd.graph.fragment import Fragment, trace
-from vpbsd.graph.stitch import stitch
+from vpbsd.graph.fragments.fragment import Fragment, trace
+from vpbsd.graph.fragments.stitch import stitch
 from vpbsd.graph.vessel_graph import VesselGraph
 
 UNIT = VoxelSize(1.0, 1.0, 1.0)

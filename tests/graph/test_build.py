@@ -20,8 +20,9 @@ from vpbsd.errors import (
     VpbsdError,
 )
 from vpbsd.geometry import Triplet, VoxelSize
-from vpbsd.graph import GraphOptions, block
+from vpbsd.graph import GraphOptions
 from vpbsd.graph.files import read_graph
+from vpbsd.graph.fragments import block
 from vpbsd.volumes import ArrayVolume, open_volume
 
 from .tubes import MICRON, saved, thicket, tubes, volume
@@ -111,7 +112,7 @@ def test_blocks_that_disagree_are_done_again_with_more_context(
 
 
 def test_blocks_that_go_on_to_disagree_are_named(mask, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("vpbsd.graph.skeleton.disagreeing", lambda *_: [(0, 1)])
+    monkeypatch.setattr("vpbsd.graph.fragments.complete.disagreeing", lambda *_: [(0, 1)])
     chosen = options((20, 20, 20))
     with pytest.raises(
         VpbsdError, match=r"halo of \d\d+ voxels: z\[0:20\] y\[0:20\] x\[0:20\] and z\["

@@ -37,7 +37,7 @@ from vpbsd.data.simulate import write_simulated
 from vpbsd.errors import OutputError
 from vpbsd.geometry import Box, Triplet, VoxelSize
 from vpbsd.graph import GraphOptions, build_graph
-from vpbsd.graph.region_run import write_region_tables
+from vpbsd.graph.regions.run import write_region_tables
 from vpbsd.machine import describe_machine
 from vpbsd.metrics import Scores, score
 from vpbsd.metrics.evaluate import read_mask

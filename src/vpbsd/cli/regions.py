@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vpbsd.blockwise import Workers
-    from vpbsd.graph.region_run import RegionOptions, RegionTables
+    from vpbsd.graph.regions.run import RegionOptions, RegionTables
     from vpbsd.volumes import Volume
 
 __all__ = ["add_region_options", "make_region_tables", "region_lines", "region_options"]
@@ -68,7 +68,7 @@ def region_options(
         If options contradict each other or are out of range.
     """
     from vpbsd.geometry import VoxelSize
-    from vpbsd.graph.region_run import RegionOptions
+    from vpbsd.graph.regions.run import RegionOptions
 
     default = RegionOptions()
     size = options.region_voxel_size
@@ -93,10 +93,10 @@ def make_region_tables(
     Raises
     ------
     VpbsdError
-        As `vpbsd.graph.region_run.write_region_tables`.
+        As `vpbsd.graph.regions.run.write_region_tables`.
     """
     from vpbsd.blockwise.progress import voxel_progress
-    from vpbsd.graph.region_run import write_region_tables
+    from vpbsd.graph.regions.run import write_region_tables
 
     voxels = math.prod(mask.shape_zyx)
     with voxel_progress("regions", voxels, show=not quiet) as advance:

@@ -2,9 +2,15 @@
 
 ::
 
-    mask ──► block: distance, thinning, pieces ──► stitched graph ──► cleaned ──► measured
-                                                                        │
-                                                     region tables ◄────┴──► Parquet, VTP, SWC
+    skeleton/    one array: any mask to its centrelines
+    fragments/   every block leaves its part on disk; stitched to one graph, whatever the blocks
+    cleaning/    spurs, gaps, small pieces: what is taken off or added is recorded
+    measures/    length, radius, tortuosity, ... of edges and of the whole
+    regions/     tables of brain regions, distance to the nearest vessel, groups of animals
+    files/       Parquet, VTP, SWC, GraphML, and back
+
+    build        all of it in a row: build_graph
+    recovery     a graph against the exact network of a simulated volume
 
 Nothing here imports torch.
 """
@@ -12,7 +18,7 @@ Nothing here imports torch.
 from __future__ import annotations
 
 from vpbsd.graph.build import build_graph
-from vpbsd.graph.clean import CleanOptions
+from vpbsd.graph.cleaning.clean import CleanOptions
 from vpbsd.graph.options import GraphOptions, GraphReport
 from vpbsd.graph.vessel_graph import VesselGraph
 

@@ -22,12 +22,12 @@ from vpbsd.blockwise.interrupt import stop_on_sigterm
 from vpbsd.blockwise.progress import voxel_progress
 from vpbsd.blockwise.work import fingerprint_digest
 from vpbsd.errors import BlocksFailedError, OutputError, UserError
-from vpbsd.graph.clean import clean
+from vpbsd.graph.cleaning.clean import clean
+from vpbsd.graph.fragments.complete import Skeleton, complete_skeleton
+from vpbsd.graph.fragments.stitch import stitch
 from vpbsd.graph.job import SUMMARY, GraphJob, noted_digest, prepare_graph
 from vpbsd.graph.options import GraphOptions, GraphReport
 from vpbsd.graph.output import log_name, write_output
-from vpbsd.graph.skeleton import Skeleton, complete_skeleton
-from vpbsd.graph.stitch import stitch
 from vpbsd.provenance import provenance
 from vpbsd.volumes import Location, Volume, open_volume
 

@@ -23,9 +23,9 @@ from vpbsd.blockwise import (
 from vpbsd.blockwise.ledger import changes, require_same_job
 from vpbsd.errors import ConfigError, DataError, OutputError, UserError
 from vpbsd.geometry import Triplet, VoxelSize, as_triplet
-from vpbsd.graph.block import HaloRule, SkeletonBlock, box_bytes
+from vpbsd.graph.fragments.block import HaloRule, SkeletonBlock, box_bytes
+from vpbsd.graph.fragments.store import FragmentStore
 from vpbsd.graph.options import GraphOptions
-from vpbsd.graph.store import FragmentStore
 from vpbsd.provenance import library_versions
 from vpbsd.resources import available_memory_bytes, free_bytes
 from vpbsd.volumes import CachedVolume, Volume

@@ -10,9 +10,9 @@ from typing import Any
 from vpbsd.blockwise import Part, Workers
 from vpbsd.errors import ConfigError
 from vpbsd.geometry import Triplet
-from vpbsd.graph.clean import CleanOptions
-from vpbsd.graph.region_run import RegionOptions
-from vpbsd.graph.summary import CAPILLARY_RADIUS_UM
+from vpbsd.graph.cleaning.clean import CleanOptions
+from vpbsd.graph.measures.summary import CAPILLARY_RADIUS_UM
+from vpbsd.graph.regions.run import RegionOptions
 
 __all__ = ["MEMORY_BYTES", "GraphOptions", "GraphReport"]
 

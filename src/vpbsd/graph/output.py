@@ -22,9 +22,9 @@ from vpbsd.blockwise.progress import voxel_progress
 from vpbsd.errors import OutputError
 from vpbsd.graph.files import write_graph, write_graphml, write_swc, write_vtp
 from vpbsd.graph.job import SUMMARY, GraphJob
-from vpbsd.graph.measures import EdgeMeasures, measure_edges
-from vpbsd.graph.region_run import write_region_tables
-from vpbsd.graph.summary import summarise
+from vpbsd.graph.measures.edges import EdgeMeasures, measure_edges
+from vpbsd.graph.measures.summary import summarise
+from vpbsd.graph.regions.run import write_region_tables
 from vpbsd.graph.vessel_graph import VesselGraph
 from vpbsd.provenance import write_json_atomic
 from vpbsd.volumes.durable import swap, sync

@@ -34,9 +34,9 @@ from scipy.spatial import cKDTree
 
 from vpbsd.data.simulate.network import VesselNetwork
 from vpbsd.errors import ConfigError
-from vpbsd.graph.chains import join_chains
-from vpbsd.graph.length import smoothed_points_um
-from vpbsd.graph.measures import node_components
+from vpbsd.graph.cleaning.chains import join_chains
+from vpbsd.graph.measures.edges import node_components
+from vpbsd.graph.measures.length import smoothed_points_um
 from vpbsd.graph.vessel_graph import VesselGraph
 
 __all__ = ["RECOVERED_SHARE", "Recovery", "recovery"]

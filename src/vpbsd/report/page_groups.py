@@ -13,8 +13,8 @@ from typing import Any
 
 from vpbsd import __version__
 from vpbsd.errors import DataError
-from vpbsd.graph.groups import GroupComparison, GroupDifference, compare_groups
-from vpbsd.graph.region_tables import ALL, RegionRow, read_region_table
+from vpbsd.graph.regions.groups import GroupComparison, GroupDifference, compare_groups
+from vpbsd.graph.regions.tables import ALL, RegionRow, read_region_table
 from vpbsd.provenance import write_text_atomic
 from vpbsd.report.page import Column, Finding, Item, Page, Plot, Section, Table, Text, Tile
 from vpbsd.report.page_numbers import MISSING, column_of, in_plot, number, percent, shown

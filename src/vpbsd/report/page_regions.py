@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vpbsd.graph.region_tables import ALL, read_region_table
+from vpbsd.graph.regions.tables import ALL, read_region_table
 from vpbsd.provenance import write_text_atomic
 from vpbsd.report.page import Column, Section, Table
 from vpbsd.report.page_numbers import column_of, shown

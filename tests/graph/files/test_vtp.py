@@ -12,7 +12,7 @@ from drawn_graphs import drawn, straight
 
 from vpbsd.graph import VesselGraph
 from vpbsd.graph.files import write_vtp
-from vpbsd.graph.length import edge_lengths_um
+from vpbsd.graph.measures.length import edge_lengths_um
 
 SIZE = {"Float32": ("<f4", 4), "Int64": ("<i8", 8)}
 

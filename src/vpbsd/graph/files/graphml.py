@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vpbsd.graph.files.whole import written_whole
-from vpbsd.graph.measures import EdgeMeasures, measure_edges
+from vpbsd.graph.measures.edges import EdgeMeasures, measure_edges
 from vpbsd.graph.vessel_graph import VesselGraph
 
 __all__ = ["to_networkx", "write_graphml"]

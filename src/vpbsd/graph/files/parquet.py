@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from vpbsd.errors import VolumeFormatError
 from vpbsd.geometry import VoxelSize, as_triplet
 from vpbsd.graph.files.whole import written_whole
-from vpbsd.graph.length import edge_chunks
-from vpbsd.graph.measures import EdgeMeasures, measure_edges
+from vpbsd.graph.measures.edges import EdgeMeasures, measure_edges
+from vpbsd.graph.measures.length import edge_chunks
 from vpbsd.graph.vessel_graph import VesselGraph
 
 __all__ = ["FORMAT", "read_graph", "write_graph"]

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbsd.graph.files.whole import written_whole
-from vpbsd.graph.length import smoothed_points_um
-from vpbsd.graph.measures import EdgeMeasures, measure_edges
+from vpbsd.graph.measures.edges import EdgeMeasures, measure_edges
+from vpbsd.graph.measures.length import smoothed_points_um
 from vpbsd.graph.vessel_graph import VesselGraph
 
 __all__ = ["write_swc"]

@@ -1,0 +1,6 @@
+"""What thinning a real mask leaves behind goes, step by step, and is recorded.
+
+::
+
+    clean:  chains ──► spurs ──► gaps ──► components      all by means of rewire
+"""
