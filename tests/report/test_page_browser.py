@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graph_folders import small_graph
+from graph_folders import small_graph, write_graph
 from report_browser import Opened, chromium, open_page
 
 from vpbsd.report.page import write_page
 from vpbsd.report.page_build import Collected, build_page
+from vpbsd.report.page_groups import groups_page, read_groups
 from vpbsd.report.page_sources import Sources
 
 pytestmark = pytest.mark.slow
@@ -138,12 +139,38 @@ def test_light_and_dark_can_be_read(light: Opened, browser: Any, written: Path) 
         assert worst[0][0] >= 4.5, worst[:3]
         grounds.append(opened.page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert grounds == ["rgb(247, 248, 249)", "rgb(18, 22, 27)"]
+    turn = "Plotly.relayout(document.querySelector('.three-d'), 'scene.camera.eye.x', 2)"
+    dark.page.evaluate(turn)
     dark.page.click("#theme")
     assert dark.page.evaluate("getComputedStyle(document.body).backgroundColor") == grounds[0]
     ink = dark.page.evaluate("document.querySelector('.plot')._fullLayout.font.color")
     assert ink == "#1c2530"
+    # A view that was turned stays as it is.
+    eye = "document.querySelector('.three-d')._fullLayout.scene.camera.eye.x"
+    assert dark.page.evaluate(eye) == 2
     assert dark.errors == []
     dark.page.context.close()
+
+
+def test_groups_are_drawn(browser: Any, tmp_path: Path) -> None:
+    groups = []
+    for name, densities in (("control", (10, 11, 12)), ("<b>treated</b>", (7, 8, 9))):
+        rows = [
+            [{"region": 0, "name": "all", "length_density_mm_per_mm3": float(d)}] for d in densities
+        ]
+        folders = [tmp_path / str(len(groups)) / str(d) for d in densities]
+        for folder, regions in zip(folders, rows, strict=True):
+            write_graph(folder, [], [], regions=regions)
+        groups.append((name, folders))
+    out = tmp_path / "groups.html"
+    write_page(groups_page(read_groups(groups), out, made="2026-01-02"), out)
+    opened = open_page(browser, out)
+    assert opened.errors == []
+    assert opened.requests == [out.as_uri()]
+    # The forest plot, and one dot an animal.
+    assert opened.page.locator(".plot .scatterlayer .point").count() == 1 + 6
+    assert opened.page.locator(".plot .xtick text").last.text_content() == "<b>treated</b>"
+    opened.page.context.close()
 
 
 def test_narrow_screen_needs_no_sideways_scrolling(light: Opened) -> None:

@@ -99,7 +99,10 @@ def test_view_is_in_true_proportion_and_in_micrometres(tmp_path: Path) -> None:
     section = graph_section(tmp_path, graph, 0)
     (view,) = [item for item in section.items if isinstance(item, Plot)]
     scene = view.layout["scene"]
-    assert scene["aspectmode"] == "data"
+    # 30, 40 and 50 µm along x, y and z, the longest drawn with length 1.
+    assert [scene[f"{a}axis"]["range"] for a in "xyz"] == [[0, 30], [0, 40], [0, 50]]
+    assert scene["aspectmode"] == "manual"
+    assert scene["aspectratio"] == pytest.approx({"x": 0.6, "y": 0.8, "z": 1.0})
     assert [scene[f"{a}axis"]["title"]["text"] for a in "xyz"] == ["x (µm)", "y (µm)", "z (µm)"]
     assert view.traces[0]["connectgaps"] is False
     assert view.still is not None and view.still.png.startswith(b"\x89PNG")

@@ -96,22 +96,7 @@ def build_page(
     parts.add(training)
     parts.warnings += found
     parts.add(patterns_section(collected.patterns, names))
-    for mask in sources.masks:
-        finished = not mask.unfinished
-        parts.warnings += blocks_warnings(
-            f"mask {names[mask.path]}", mask.done, mask.failed, finished=finished
-        )
-    whole = [mask for mask in sources.masks if mask.path.exists()]
-    volumes = volumes_section(whole, names, collected.scores, voxel_size_um)
-    parts.add(volumes.section)
-    parts.warnings += volumes.warnings
-    parts.add(scores_section(collected.scores, names))
-    parts.tiles += score_tiles(collected.scores, names)
-    if not (collected.scores or sources.graphs):
-        parts.tiles += [
-            Tile("Marked as vessel", percent(n.foreground_share), "%", n.name)
-            for n in volumes.numbers
-        ]
+    _add_masks(parts, sources, names, collected, voxel_size_um)
     _add_graphs(parts, sources, names, out if csv else None)
     if not collected.scores:
         parts.tiles += training_tiles(sources.runs, names)
@@ -124,6 +109,30 @@ def build_page(
         warnings=ordered(parts.warnings),
         sections=parts.sections,
     )
+
+
+def _add_masks(
+    parts: _Parts,
+    sources: Sources,
+    names: Mapping[Path, str],
+    collected: Collected,
+    voxel_size_um: VoxelSize | None,
+) -> None:
+    for mask in sources.masks:
+        parts.warnings += blocks_warnings(
+            f"mask {names[mask.path]}", mask.done, mask.failed, finished=not mask.unfinished
+        )
+    whole = [mask for mask in sources.masks if mask.path.exists()]
+    volumes = volumes_section(whole, names, collected.scores, voxel_size_um)
+    parts.add(volumes.section)
+    parts.warnings += volumes.warnings
+    parts.add(scores_section(collected.scores, names))
+    parts.tiles += score_tiles(collected.scores, names)
+    if not (collected.scores or sources.graphs):
+        parts.tiles += [
+            Tile("Marked as vessel", percent(n.foreground_share), "%", n.name)
+            for n in volumes.numbers
+        ]
 
 
 def names_of(sources: Sources) -> dict[Path, str]:

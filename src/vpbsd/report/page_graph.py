@@ -163,18 +163,8 @@ def _view(name: str, drawn: DrawnGraph) -> Plot:
             },
         },
     }
-    axes = {f"{a}axis": {"title": {"text": f"{a} (µm)"}} for a in "xyz"}
     layout = {
-        # As on a slice: x to the right, y down, z away from the reader.
-        "scene": {
-            **axes,
-            "aspectmode": "data",
-            "camera": {
-                "eye": {"x": 1.0, "y": -0.9, "z": -1.75},
-                "up": {"x": 0, "y": -1, "z": 0},
-                "center": {"x": 0, "y": 0.12, "z": 0},
-            },
-        },
+        "scene": _scene(drawn.points_um),
         "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
         "showlegend": False,
     }
@@ -185,6 +175,29 @@ def _view(name: str, drawn: DrawnGraph) -> Plot:
     )
     caption = f"Drag to turn, scroll to come nearer. Axes in µm, in true proportion. {told}"
     return Plot([trace], layout, alt, caption, height_px=620, wide=True, still=still)
+
+
+def _scene(points_um: NDArray[np.float32]) -> dict[str, Any]:
+    """Return axes of one scale, the longest of length 1: a flat volume is no nearer than a cube."""
+    low, high = np.nanmin(points_um, axis=0), np.nanmax(points_um, axis=0)
+    # A network in one plane has a thickness too, or there would be no box to draw it in.
+    thick = np.maximum(high - low, 0.02 * float((high - low).max()))
+    middle = (low + high) / 2
+    ranges = {
+        axis: [float(m - t / 2), float(m + t / 2)]
+        for axis, m, t in zip("zyx", middle, thick, strict=True)
+    }
+    return {
+        **{f"{a}axis": {"title": {"text": f"{a} (µm)"}, "range": ranges[a]} for a in "xyz"},
+        "aspectmode": "manual",
+        "aspectratio": {axis: float(t / thick.max()) for axis, t in zip("zyx", thick, strict=True)},
+        # As on a slice: x to the right, y down, z away from the reader.
+        "camera": {
+            "eye": {"x": 0.82, "y": -0.73, "z": -1.37},
+            "up": {"x": 0, "y": -1, "z": 0},
+            "center": {"x": 0, "y": 0.08, "z": 0},
+        },
+    }
 
 
 def _range(radius_um: NDArray[np.float32]) -> tuple[float, float]:
