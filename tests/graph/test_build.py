@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +149,26 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(mask, whole, tmp_path)
     assert report.blocks + report.resumed_blocks == 12
     assert digest(tmp_path / "g") == whole
     assert sorted(p.name for p in tmp_path.iterdir()) == ["g", "g.log.jsonl"]
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on_to_the_same_bytes(mask, whole, tmp_path) -> None:
+    path = saved(tmp_path / "mask.npy", mask)
+    words = ["graph", str(path), "-o", str(tmp_path / "g"), "--voxel-size", "1", "1", "1"]
+    words += ["--block-voxels", "8", "8", "8", "--workers", "1", "--quiet"]
+    command = [sys.executable, "-m", "vpbsd", *words]
+    running = subprocess.Popen(command)
+    until = time.monotonic() + 60
+    while len(list((tmp_path / "g.work").rglob("*.fragment"))) < 5:
+        assert running.poll() is None, "it was done before it could be killed"
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    running.kill()
+    running.wait()
+    assert not (tmp_path / "g").exists()
+    told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    assert "blocks were finished before" in told.stdout
+    assert digest(tmp_path / "g") == whole
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])

@@ -156,6 +156,7 @@ def graph_options(options: argparse.Namespace, shape: Triplet) -> GraphOptions:
     from vpbsd.cli.regions import region_options
     from vpbsd.geometry import as_triplet
     from vpbsd.graph import CleanOptions, GraphOptions
+    from vpbsd.graph.options import MEMORY_BYTES
 
     def told(**values: Any) -> dict[str, Any]:
         return {name: value for name, value in values.items() if value is not None}
@@ -167,7 +168,7 @@ def graph_options(options: argparse.Namespace, shape: Triplet) -> GraphOptions:
     )
     workers = _workers(options, math.prod(shape), gpu=False)
     memory = _memory_bytes(options)
-    each = None if memory is None else memory // workers.processes
+    each = (memory or MEMORY_BYTES) // workers.processes
     return GraphOptions(
         **told(
             cavity_voxels=options.cavity_voxels,

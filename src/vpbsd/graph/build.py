@@ -95,13 +95,15 @@ def run_graph(job: GraphJob) -> GraphReport:
             )["graph"]
         with open_executor(job.workers) as executor:
             run = _run_blocks(job, executor)
-            if not run.complete:
-                return _left_to_others(job, run, start)
-            with job.work.finishing() as mine:
-                if not mine:
-                    return _report(job, run, start, elsewhere=True)
+        if not run.complete:
+            return _left_to_others(job, run, start)
+        with job.work.finishing() as mine:
+            if not mine:
+                return _report(job, run, start, elsewhere=True)
+            # Workers keep the memory of a block; new ones are only started if blocks are redone.
+            with open_executor(job.workers) as executor:
                 skeleton = complete_skeleton(job, executor)
-                report = _finish(skeleton, _report(job, run, start), noted)
+            report = _finish(skeleton, _report(job, run, start), noted)
     seconds = time.monotonic() - start
     voxels = job.plan.shape[0] * job.plan.shape[1] * job.plan.shape[2]
     done = voxels * run.done / len(job.plan)
