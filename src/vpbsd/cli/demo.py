@@ -44,7 +44,7 @@ from vpbsd.metrics.evaluate import read_mask
 from vpbsd.models import CodeUsage, Teacher, load_model
 from vpbsd.provenance import write_json_atomic
 from vpbsd.report import overview_figure, training_curves
-from vpbsd.report.page_sources import Sources, mask_source, noted_company
+from vpbsd.report.page.sources import Sources, mask_source, noted_company
 from vpbsd.segment import SegmentOptions, SegmentReport, predict_volume, segment_volume
 from vpbsd.stages import Run, distill, train
 from vpbsd.volumes import Volume, estimate_intensity, open_volume

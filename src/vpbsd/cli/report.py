@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from vpbsd.data.collection import TrainingVolume
     from vpbsd.geometry import VoxelSize
     from vpbsd.metrics import Scores
-    from vpbsd.report.page_sources import MaskSource, Sources
-    from vpbsd.report.page_training import Patterns
+    from vpbsd.report.page.sources import MaskSource, Sources
+    from vpbsd.report.page.training import Patterns
 
 __all__ = ["add_report_options", "collect", "report", "write_report"]
 
@@ -75,15 +75,15 @@ def report(options: argparse.Namespace) -> int:
 
     with log_to(stderr(), quiet=options.quiet):
         size_bytes = _of_groups(options) if options.group else _of_run(options)
-    from vpbsd.report.page_numbers import size_text
+    from vpbsd.report.page.numbers import size_text
 
     tell([("wrote", f"{options.out} ({size_text(size_bytes)}): open it in any browser")])
     return 0
 
 
 def _of_groups(options: argparse.Namespace) -> int:
-    from vpbsd.report.page import refuse_place, write_page
-    from vpbsd.report.page_groups import groups_page, read_groups
+    from vpbsd.report.page.groups import groups_page, read_groups
+    from vpbsd.report.page.page import refuse_place, write_page
 
     refuse_place(options.out)
     short = [words[0] for words in options.group if len(words) < 2]
@@ -124,7 +124,7 @@ def collect(run: Path, graphs: Sequence[Path] = (), mask: Path | None = None) ->
         If there is nothing to report, or a path is not what it should be.
     """
     from vpbsd.errors import DataError
-    from vpbsd.report.page_sources import Sources, find_sources, is_graph, mask_source, merged
+    from vpbsd.report.page.sources import Sources, find_sources, is_graph, mask_source, merged
 
     sources = find_sources(run)
     for graph in graphs:
@@ -140,7 +140,7 @@ def collect(run: Path, graphs: Sequence[Path] = (), mask: Path | None = None) ->
 def _with_company(sources: Sources, image: Path | None, truth: Path | None) -> Sources:
     from dataclasses import replace
 
-    from vpbsd.report.page_sources import noted_company
+    from vpbsd.report.page.sources import noted_company
 
     if (image or truth) and not sources.masks:
         raise ConfigError("--image and --truth belong to a mask, and there is none: give --mask")
@@ -168,8 +168,8 @@ def write_report(
     OutputError
         If a file cannot be written.
     """
-    from vpbsd.report.page import refuse_place, write_page
-    from vpbsd.report.page_build import Collected, build_page
+    from vpbsd.report.page.build import Collected, build_page
+    from vpbsd.report.page.page import refuse_place, write_page
 
     refuse_place(out)
     collected = Collected(
@@ -194,13 +194,13 @@ def _scores(masks: Sequence[MaskSource], size: VoxelSize | None) -> dict[Path, S
 
 def _patterns(run: Path) -> Patterns | None:
     """Return the look of a run's codebook, why it cannot be had, or None without a teacher."""
-    from vpbsd.report.page_training import Patterns
+    from vpbsd.report.page.training import Patterns
 
     if not (run / "teacher.safetensors").is_file():
         return None
     from vpbsd.cli.pictures import write_patterns
     from vpbsd.config import load_config
-    from vpbsd.report.page_pictures import png_of
+    from vpbsd.report.page.pictures import png_of
     from vpbsd.stages import Run
 
     logger.info("looking for the vessel patterns of %s", run)

@@ -11,7 +11,7 @@ import pytest
 from vpbsd.blockwise import plan_blocks
 from vpbsd.graph.fragments.agreement import disagreeing, with_halo
 
-from .skeletons import fragments_of
+from ..skeletons import fragments_of
 
 # A line along each axis through the corner where eight blocks of 3 x 3 x 3 meet.
 CROSSING = np.zeros((6, 6, 6), bool)

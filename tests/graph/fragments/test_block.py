@@ -15,7 +15,7 @@ from vpbsd.geometry import VoxelSize
 from vpbsd.graph.fragments.block import HaloRule, SkeletonBlock
 from vpbsd.graph.fragments.store import FragmentStore
 
-from .tubes import MICRON, thicket, tubes, volume
+from ..tubes import MICRON, thicket, tubes, volume
 
 
 def operation(mask: np.ndarray, tmp_path: Path, limit_bytes: int = 2**30) -> SkeletonBlock:

@@ -15,7 +15,7 @@ from vpbsd.graph.fragments.fragment import (
     write_fragment,
 )
 
-from .skeletons import drawn
+from ..skeletons import drawn
 
 # Two blocks of (1, 3, 3) side by side; this is the left one with its rim: a line that leaves it
 # at the right, beside a voxel of the rim that it does not touch.

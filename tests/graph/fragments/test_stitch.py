@@ -13,7 +13,7 @@ from vpbsd.geometry import VoxelSize
 from vpbsd.graph.fragments.fragment import Fragment
 from vpbsd.graph.fragments.stitch import stitch
 
-from .skeletons import UNIT, drawn, everything, fragments_of, graph_of, points_of
+from ..skeletons import UNIT, drawn, everything, fragments_of, graph_of, points_of
 
 LINE = drawn(".....", ".....", "#####", ".....", ".....")
 FORK = drawn("#...#", ".#.#.", "..#..", "..#..", "..#..")

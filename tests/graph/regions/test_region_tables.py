@@ -209,7 +209,9 @@ def test_row_all_is_the_summary_of_the_graph(seed: int) -> None:
     shared = summary.keys() & everything.keys()
     assert len(shared) == 14
     for name in shared:
-        assert everything[name] == pytest.approx(summary[name]), name
+        # The summary takes percentiles of radii from a histogram with bins of 0.01 µm.
+        within = 0.01 if name.startswith("radius_p") else 0.0
+        assert everything[name] == pytest.approx(summary[name], rel=1e-6, abs=within), name
 
 
 def test_tissue_leaves_out_what_lies_outside() -> None:

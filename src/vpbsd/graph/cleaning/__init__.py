@@ -4,3 +4,7 @@
 
     clean:  chains ──► spurs ──► gaps ──► components      all by means of rewire
 """
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -7,3 +7,7 @@
     complete (agreement) ◄─────────────┘          damaged and disagreeing blocks again
         └──► pieces ──► stitch                    one graph, whatever the blocks
 """
+
+from __future__ import annotations
+
+__all__: list[str] = []

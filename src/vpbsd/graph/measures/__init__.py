@@ -1,1 +1,5 @@
 """Numbers of edges (length, radius, …) and of a whole graph, and histograms of them."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

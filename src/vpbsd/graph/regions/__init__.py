@@ -7,3 +7,7 @@
     vessel_sums                vessels by region
     tables ──► groups          one row a region; animals compared
 """
+
+from __future__ import annotations
+
+__all__: list[str] = []

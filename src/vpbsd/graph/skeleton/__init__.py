@@ -6,3 +6,7 @@
 
 Nothing here knows of blocks; what a block must read around itself is `thinning.halo_voxels`.
 """
+
+from __future__ import annotations
+
+__all__: list[str] = []

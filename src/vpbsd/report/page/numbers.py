@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbsd.report.page import Column
+from vpbsd.report.page.page import Column
 
 __all__ = ["MISSING", "column_of", "in_plot", "number", "packed", "percent", "shown", "size_text"]
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from vpbsd.errors import OutputError
-from vpbsd.report.page import (
+from vpbsd.report.page.numbers import column_of, number, packed, percent, shown
+from vpbsd.report.page.page import (
     Column,
     Facts,
     Finding,
@@ -27,7 +28,6 @@ from vpbsd.report.page import (
     render_page,
     write_page,
 )
-from vpbsd.report.page_numbers import column_of, number, packed, percent, shown
 
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>\"'&"
 

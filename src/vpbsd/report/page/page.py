@@ -37,7 +37,7 @@ __all__ = [
     "write_page",
 ]
 
-_TEMPLATES = "report/templates"
+_TEMPLATES = "report/page/templates"
 
 
 @dataclass(frozen=True, slots=True)

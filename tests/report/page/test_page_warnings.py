@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from vpbsd.report.page import Finding
-from vpbsd.report.page_warnings import (
+from vpbsd.report.page.page import Finding
+from vpbsd.report.page.warnings import (
     GraphNumbers,
     MaskNumbers,
     blocks_warnings,

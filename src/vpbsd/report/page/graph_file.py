@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbsd.errors import DataError
-from vpbsd.report.page_warnings import GraphNumbers
+from vpbsd.report.page.warnings import GraphNumbers
 
 __all__ = ["MOST_POINTS", "DrawnGraph", "GraphFolder", "read_graph_folder"]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from vpbsd.report.page import Finding
-from vpbsd.report.page_numbers import number, percent
+from vpbsd.report.page.numbers import number, percent
+from vpbsd.report.page.page import Finding
 
 __all__ = [
     "GraphNumbers",

@@ -12,8 +12,8 @@ from typing import Any
 
 from vpbsd.graph.regions.tables import ALL, read_region_table
 from vpbsd.provenance import write_text_atomic
-from vpbsd.report.page import Column, Section, Table
-from vpbsd.report.page_numbers import column_of, shown
+from vpbsd.report.page.numbers import column_of, shown
+from vpbsd.report.page.page import Column, Section, Table
 
 __all__ = ["RegionTable", "read_regions", "regions_section", "write_regions_csv"]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbsd.report.page import Facts, Item, Picture, Plot, Section, Text, Tile
-from vpbsd.report.page_graph_file import DrawnGraph, GraphFolder
-from vpbsd.report.page_numbers import MISSING, column_of, in_plot, number, packed, percent, shown
-from vpbsd.report.page_pictures import figure_png
+from vpbsd.report.page.graph_file import DrawnGraph, GraphFolder
+from vpbsd.report.page.numbers import MISSING, column_of, in_plot, number, packed, percent, shown
+from vpbsd.report.page.page import Facts, Item, Picture, Plot, Section, Text, Tile
+from vpbsd.report.page.pictures import figure_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,10 +13,10 @@ import pytest
 from graph_folders import REGIONS, small_graph, write_graph
 
 from vpbsd.errors import DataError
-from vpbsd.report.page import Facts, Plot, Table, Text
-from vpbsd.report.page_graph import graph_section, graph_tiles, histograms_section
-from vpbsd.report.page_graph_file import read_graph_folder
-from vpbsd.report.page_regions import read_regions, regions_section, write_regions_csv
+from vpbsd.report.page.graph import graph_section, graph_tiles, histograms_section
+from vpbsd.report.page.graph_file import read_graph_folder
+from vpbsd.report.page.page import Facts, Plot, Table, Text
+from vpbsd.report.page.regions import read_regions, regions_section, write_regions_csv
 
 
 def test_numbers_of_a_y_by_hand(tmp_path: Path) -> None:

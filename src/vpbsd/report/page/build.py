@@ -9,22 +9,22 @@ from pathlib import Path
 from vpbsd import __version__
 from vpbsd.geometry import VoxelSize
 from vpbsd.metrics import Scores
-from vpbsd.report.page import Finding, Page, Section, Tile
-from vpbsd.report.page_graph import graph_section, graph_tiles, histograms_section
-from vpbsd.report.page_graph_file import read_graph_folder
-from vpbsd.report.page_numbers import percent
-from vpbsd.report.page_provenance import provenance_section
-from vpbsd.report.page_regions import read_regions, regions_section, write_regions_csv
-from vpbsd.report.page_scores import score_tiles, scores_section
-from vpbsd.report.page_sources import Sources
-from vpbsd.report.page_training import (
+from vpbsd.report.page.graph import graph_section, graph_tiles, histograms_section
+from vpbsd.report.page.graph_file import read_graph_folder
+from vpbsd.report.page.numbers import percent
+from vpbsd.report.page.page import Finding, Page, Section, Tile
+from vpbsd.report.page.provenance import provenance_section
+from vpbsd.report.page.regions import read_regions, regions_section, write_regions_csv
+from vpbsd.report.page.scores import score_tiles, scores_section
+from vpbsd.report.page.sources import Sources
+from vpbsd.report.page.training import (
     Patterns,
     patterns_section,
     training_section,
     training_tiles,
 )
-from vpbsd.report.page_volumes import volumes_section
-from vpbsd.report.page_warnings import blocks_warnings, graph_warnings, ordered
+from vpbsd.report.page.volumes import volumes_section
+from vpbsd.report.page.warnings import blocks_warnings, graph_warnings, ordered
 
 __all__ = ["Collected", "build_page", "names_of"]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from vpbsd.config import load_config
 from vpbsd.report.curves import Curve, numbers_over_steps, stage_panels
-from vpbsd.report.page import Facts, Finding, Heading, Item, Picture, Plot, Section, Text, Tile
-from vpbsd.report.page_numbers import in_plot, number, percent
-from vpbsd.report.page_sources import STAGES
-from vpbsd.report.page_warnings import stage_warnings
+from vpbsd.report.page.numbers import in_plot, number, percent
+from vpbsd.report.page.page import Facts, Finding, Heading, Item, Picture, Plot, Section, Text, Tile
+from vpbsd.report.page.sources import STAGES
+from vpbsd.report.page.warnings import stage_warnings
 from vpbsd.stages.loop import read_metrics
 
 __all__ = ["Patterns", "patterns_section", "training_section", "training_tiles"]

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from vpbsd.errors import DataError, VoxelSizeUnknownError
 from vpbsd.geometry import VoxelSize
-from vpbsd.report.page import Facts, Picture, Section
-from vpbsd.report.page_pictures import _outlined
-from vpbsd.report.page_sources import MaskSource
-from vpbsd.report.page_volumes import volumes_section
+from vpbsd.report.page.page import Facts, Picture, Section
+from vpbsd.report.page.pictures import _outlined
+from vpbsd.report.page.sources import MaskSource
+from vpbsd.report.page.volumes import volumes_section
 from vpbsd.volumes import write_ome_tiff
 
 SIZE = VoxelSize(2, 1, 1)

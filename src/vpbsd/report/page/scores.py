@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vpbsd.metrics import Scores
-from vpbsd.report.page import Column, Item, Section, Table, Text, Tile
-from vpbsd.report.page_numbers import number
+from vpbsd.report.page.numbers import number
+from vpbsd.report.page.page import Column, Item, Section, Table, Text, Tile
 
 __all__ = ["score_tiles", "scores_section"]
 

@@ -10,10 +10,10 @@ import pytest
 
 from vpbsd.cli.report import _patterns
 from vpbsd.config import find_recipe, load_config, save_config
-from vpbsd.report.page import Facts, Folded, Plot, Table, Text
-from vpbsd.report.page_provenance import provenance_section
-from vpbsd.report.page_sources import Sources
-from vpbsd.report.page_training import (
+from vpbsd.report.page.page import Facts, Folded, Plot, Table, Text
+from vpbsd.report.page.provenance import provenance_section
+from vpbsd.report.page.sources import Sources
+from vpbsd.report.page.training import (
     patterns_section,
     training_section,
     training_tiles,

@@ -16,8 +16,8 @@ from vpbsd.errors import DataError
 from vpbsd.graph.regions.groups import GroupComparison, GroupDifference, compare_groups
 from vpbsd.graph.regions.tables import ALL, RegionRow, read_region_table
 from vpbsd.provenance import write_text_atomic
-from vpbsd.report.page import Column, Finding, Item, Page, Plot, Section, Table, Text, Tile
-from vpbsd.report.page_numbers import MISSING, column_of, in_plot, number, percent, shown
+from vpbsd.report.page.numbers import MISSING, column_of, in_plot, number, percent, shown
+from vpbsd.report.page.page import Column, Finding, Item, Page, Plot, Section, Table, Text, Tile
 
 __all__ = ["groups_page", "read_groups"]
 

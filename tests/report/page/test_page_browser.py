@@ -12,10 +12,10 @@ import pytest
 from graph_folders import small_graph, write_graph
 from report_browser import Opened, chromium, open_page
 
-from vpbsd.report.page import write_page
-from vpbsd.report.page_build import Collected, build_page
-from vpbsd.report.page_groups import groups_page, read_groups
-from vpbsd.report.page_sources import Sources
+from vpbsd.report.page.build import Collected, build_page
+from vpbsd.report.page.groups import groups_page, read_groups
+from vpbsd.report.page.page import write_page
+from vpbsd.report.page.sources import Sources
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vpbsd.report.page import Column, Facts, Folded, Heading, Item, Section, Table
-from vpbsd.report.page_sources import STAGES, Sources
+from vpbsd.report.page.page import Column, Facts, Folded, Heading, Item, Section, Table
+from vpbsd.report.page.sources import STAGES, Sources
 from vpbsd.volumes import read_attributes
 
 __all__ = ["provenance_section"]

@@ -9,8 +9,8 @@ import pytest
 from graph_folders import small_graph
 
 from vpbsd.errors import DataError
-from vpbsd.report.page_build import names_of
-from vpbsd.report.page_sources import find_sources, mask_source, merged
+from vpbsd.report.page.build import names_of
+from vpbsd.report.page.sources import find_sources, mask_source, merged
 
 
 def run_folder(path: Path) -> Path:

@@ -17,11 +17,11 @@ from vpbsd.errors import DataError
 from vpbsd.geometry import Box, VoxelSize, tile
 from vpbsd.metrics import Scores
 from vpbsd.metrics.files import read_mask_box
-from vpbsd.report.page import Facts, Finding, Heading, Item, Picture, Section
-from vpbsd.report.page_numbers import number, percent
-from vpbsd.report.page_pictures import outline_figure, png_of
-from vpbsd.report.page_sources import MaskSource
-from vpbsd.report.page_warnings import MaskNumbers, mask_warnings
+from vpbsd.report.page.numbers import number, percent
+from vpbsd.report.page.page import Facts, Finding, Heading, Item, Picture, Section
+from vpbsd.report.page.pictures import outline_figure, png_of
+from vpbsd.report.page.sources import MaskSource
+from vpbsd.report.page.warnings import MaskNumbers, mask_warnings
 from vpbsd.report.side_by_side import side_by_side_figure
 from vpbsd.report.slices import SliceView, level_below, mask_slices_figure, slices_figure
 from vpbsd.volumes import Volume, open_volume

@@ -11,8 +11,8 @@ from graph_folders import write_graph
 
 from vpbsd import cli
 from vpbsd.errors import DataError
-from vpbsd.report.page import Plot, Section, Table, Text
-from vpbsd.report.page_groups import groups_page, read_groups
+from vpbsd.report.page.groups import groups_page, read_groups
+from vpbsd.report.page.page import Plot, Section, Table, Text
 
 
 def animal(folder: Path, density: float, cortex: float | None, name: str = "cortex") -> Path:
