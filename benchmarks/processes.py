@@ -30,11 +30,15 @@ class Watched:
         Wall time from start to end, interpreter and imports included.
     peaks_bytes
         Largest resident memory of each process, the command's own first, largest next.
+    together_bytes
+        Largest resident memory of all processes at one moment, as far as looks at intervals see
+        it; memory that processes share counts once for each.
     """
 
     output: str
     seconds: float
     peaks_bytes: tuple[int, ...]
+    together_bytes: int
 
     @property
     def peak_bytes(self) -> int:
@@ -54,13 +58,14 @@ def watch(command: Sequence[str], *, interval_s: float = 0.05) -> Watched:
         If the command fails; with the end of what it wrote to stderr.
     """
     peaks: dict[tuple[int, float], int] = {}
+    together = 0
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         start = time.perf_counter()
         # Files, not pipes: a pipe that nobody reads would stop the command when it is full.
         with subprocess.Popen(command, stdout=output, stderr=errors) as process:
             root = psutil.Process(process.pid)
             while process.poll() is None:
-                _look(root, peaks)
+                together = max(together, _look(root, peaks))
                 time.sleep(interval_s)
         seconds = time.perf_counter() - start
         if process.returncode:
@@ -71,7 +76,7 @@ def watch(command: Sequence[str], *, interval_s: float = 0.05) -> Watched:
         text = output.read().decode()
     own = [peak for (pid, _), peak in peaks.items() if pid == root.pid]
     others = sorted((p for (pid, _), p in peaks.items() if pid != root.pid), reverse=True)
-    return Watched(text, seconds, (*own, *others))
+    return Watched(text, seconds, (*own, *others), together)
 
 
 def watch_segmentation(source: Path, model: Path, workers: int, what: str) -> tuple[Watched, Any]:
@@ -82,12 +87,16 @@ def watch_segmentation(source: Path, model: Path, workers: int, what: str) -> tu
     return watched, json.loads(watched.output)
 
 
-def _look(root: psutil.Process, peaks: dict[tuple[int, float], int]) -> None:
+def _look(root: psutil.Process, peaks: dict[tuple[int, float], int]) -> int:
+    """Note the high-water marks so far; returns the resident memory of now, all together."""
+    now = 0
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in (root, *root.children(recursive=True)):
             # Start time as well, because the number of a dead process is given out again.
             key = (process.pid, process.create_time())
             peaks[key] = max(peaks.get(key, 0), high_water_bytes(process.pid))
+            now += process.memory_info().rss
+    return now
 
 
 def high_water_bytes(pid: int | str = "self") -> int:

@@ -41,6 +41,8 @@ _UNIT_VOXELS = 64
 _CACHE_BYTES = 128 * 2**20
 # A worker with numba, zarr and Dask, before its first block.
 _PROGRAM_BYTES = 384 * 2**20
+# The rest is room for blocks that must be read with more context, because of wide vessels.
+_PLANNED_SHARE = 0.6
 # Of masks as segmented; what a block holds is looked at before it is computed.
 _VESSEL_SHARE = 0.2
 # 12 bytes a voxel of skeleton, of which there are about 5 for each 100 of vessel; twice, since the
@@ -195,7 +197,8 @@ def _plan(shape: Triplet, rule: HaloRule, options: GraphOptions) -> Plan:
     halo = rule.halo(radius_um)
     block = options.block_voxels
     if block is None:
-        limit = int(_block_bytes(options) / box_bytes(1_000_000, _VESSEL_SHARE) * 1e6)
+        room = _PLANNED_SHARE * _block_bytes(options)
+        limit = int(room / box_bytes(1_000_000, _VESSEL_SHARE) * 1e6)
         block = choose_block(shape, halo, 1, limit_voxels=max(limit, 1), unit=_UNIT_VOXELS)
     return plan_blocks(shape, block, halo)
 

@@ -1,4 +1,14 @@
-"""Distance of vessel voxels to the background, and the radius of vessels at their centrelines."""
+"""Distance of vessel voxels to the background, and the radius of vessels at their centrelines.
+
+The squared Euclidean distance is found one axis after the other (Saito and Toriwaki, Pattern
+Recognition 27, 1994)::
+
+    d²(z, y, x) = min over k of  (k w_z)² + min over j of  (j w_y)² + min over i of  (i w_x)²
+
+where the innermost looks for background at (z + k, y + j, x + i). Only vessel voxels are visited,
+and from each the search ends where the axis alone is farther than what was found. A vessel is a few
+voxels wide, so this takes a fraction of what a transform of the whole array takes.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +19,7 @@ from numpy.typing import NDArray
 
 from vpbsd.errors import DataError
 from vpbsd.geometry import VoxelSize
+from vpbsd.graph.skeleton.simple_points import compiled
 
 __all__ = ["ROOF_SHARE", "distance_um", "radius_um"]
 
@@ -41,23 +52,82 @@ def distance_um(vessels: NDArray[np.bool_], voxel_size: VoxelSize) -> NDArray[np
     DataError
         If ``vessels`` is not a 3D array of bool.
     """
-    import edt
-
     if vessels.ndim != 3 or vessels.dtype != np.bool_:
         raise DataError(
             f"distances need a 3D mask of bool, got {vessels.dtype} of shape {vessels.shape}; "
             "make it with as_vessels(array)"
         )
-    if vessels.size == 0:
-        return np.zeros(vessels.shape, np.float32)
-    found: NDArray[np.float32] = edt.edt(
-        np.ascontiguousarray(vessels),
-        anisotropy=voxel_size.zyx_um,
-        black_border=False,
-        parallel=1,
-    )
+    squares = np.zeros(vessels.shape, np.float32)
+    flat = squares.ravel()
+    voxels = np.empty(np.count_nonzero(vessels), np.int64)
+    z_um, y_um, x_um = voxel_size.zyx_um
+    _along_x(np.ascontiguousarray(vessels), x_um, flat, voxels)
+    nz, ny, nx = vessels.shape
+    _along(flat, voxels, nx, ny, y_um)
+    _along(flat, voxels, ny * nx, nz, z_um)
     diagonal = math.hypot(*(n * v for n, v in zip(vessels.shape, voxel_size.zyx_um, strict=True)))
-    return np.minimum(found, np.float32(diagonal), out=found)
+    flat[voxels] = np.minimum(np.sqrt(flat[voxels]), np.float32(diagonal))
+    return squares
+
+
+@compiled
+def _along_x(
+    vessels: NDArray[np.bool_],
+    edge_um: float,
+    squares: NDArray[np.float32],
+    voxels: NDArray[np.int64],
+) -> None:
+    """Note vessel voxels, and their squared distances to background in the row; infinite without.
+
+    Both ``squares`` and ``voxels`` are over the flat array.
+    """
+    nz, ny, nx = vessels.shape
+    found = 0
+    for z in range(nz):
+        for y in range(ny):
+            row = vessels[z, y]
+            x = 0
+            while x < nx:
+                if not row[x]:
+                    x += 1
+                    continue
+                first = x
+                while x < nx and row[x]:
+                    x += 1
+                for i in range(first, x):
+                    before = (i - first + 1) * edge_um if first > 0 else np.inf
+                    after = (x - i) * edge_um if x < nx else np.inf
+                    at = (z * ny + y) * nx + i
+                    squares[at] = min(before, after) ** 2
+                    voxels[found] = at
+                    found += 1
+
+
+@compiled
+def _along(
+    squares: NDArray[np.float32],
+    voxels: NDArray[np.int64],
+    stride: int,
+    length: int,
+    edge_um: float,
+) -> None:
+    """Lower ``squares`` to what is nearer along an axis of ``length`` voxels, ``stride`` apart."""
+    lowered = np.empty(voxels.size, np.float32)
+    for i in range(voxels.size):
+        at = voxels[i]
+        place = at // stride % length
+        least = float(squares[at])
+        for step in range(1, max(place, length - 1 - place) + 1):
+            way = (step * edge_um) ** 2
+            if way >= least:
+                break
+            if place >= step:
+                least = min(least, way + squares[at - step * stride])
+            if place + step < length:
+                least = min(least, way + squares[at + step * stride])
+        lowered[i] = least
+    for i in range(voxels.size):
+        squares[voxels[i]] = lowered[i]
 
 
 def radius_um(
