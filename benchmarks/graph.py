@@ -130,7 +130,8 @@ def skan_measures(array: NDArray[np.bool_]) -> dict[str, float]:
 
 def graph(source: Path, out: Path, *options: str) -> Watched:
     """Run ``vpbsd graph`` to its end."""
-    shutil.rmtree(out, ignore_errors=True)
+    for left in (out, out.with_name(f"{out.name}.work")):
+        shutil.rmtree(left, ignore_errors=True)
     command = [sys.executable, "-m", "vpbsd", "graph", str(source), "-o", str(out), *options]
     return watch([*command, "--quiet"])
 

@@ -26,6 +26,7 @@ from vpbsd.graph.measures.edges import EdgeMeasures, measure_edges
 from vpbsd.graph.measures.summary import summarise
 from vpbsd.graph.regions.run import write_region_tables
 from vpbsd.graph.vessel_graph import VesselGraph
+from vpbsd.malloc import give_back
 from vpbsd.provenance import write_json_atomic
 from vpbsd.volumes.durable import swap, sync
 
@@ -98,6 +99,7 @@ def _numbers(
     write_json_atomic(folder / _HISTOGRAMS, histograms)
     if regions is not None:
         total = int(np.prod(job.plan.shape, dtype=np.int64))
+        give_back()  # what stitching and cleaning took: the workers need it
         with voxel_progress("regions", total, show=job.options.progress) as advance:
             tables = write_region_tables(
                 folder,

@@ -127,13 +127,14 @@ def test_a_limit_that_is_none_is_refused(setting) -> None:
 
 @st.composite
 def trees_and_loops(draw) -> VesselGraph:
-    """Random multigraphs on a few places, with edges bent at random."""
+    """Random multigraphs on a few places, edges bent at random, each voxel in one edge only."""
     coordinate = st.integers(0, 7)
     places = draw(st.lists(st.tuples(*[coordinate] * 3), min_size=2, max_size=8, unique=True))
-    lines = []
+    lines, taken = [], set()
     for a, b in draw(st.lists(st.tuples(*[st.sampled_from(places)] * 2), max_size=14)):
-        via = draw(st.lists(st.tuples(*[st.integers(10, 17)] * 3), max_size=3))
-        lines.append([a, *via, b])
+        via = draw(st.lists(st.tuples(*[st.integers(10, 17)] * 3), max_size=3, unique=True))
+        lines.append([a, *(voxel for voxel in via if voxel not in taken), b])
+        taken.update(via)
     return drawn(lines, draw(st.floats(0.5, 9)))
 
 

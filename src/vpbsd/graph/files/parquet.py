@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vpbsd.errors import VolumeFormatError
-from vpbsd.geometry import VoxelSize, as_triplet
+from vpbsd.geometry import Triplet, VoxelSize, as_triplet
 from vpbsd.graph.files.whole import written_whole
 from vpbsd.graph.measures.edges import EdgeMeasures, measure_edges
 from vpbsd.graph.measures.length import edge_chunks
 from vpbsd.graph.vessel_graph import VesselGraph
 
-__all__ = ["FORMAT", "read_graph", "write_graph"]
+__all__ = ["FORMAT", "read_frame", "read_graph", "write_graph"]
 
 FORMAT = 1
 """Version of the two tables; a file of another version is refused."""
@@ -134,6 +134,18 @@ def read_graph(folder: Path) -> VesselGraph:
     if not np.array_equal(graph.node_degree, node_table["degree"].to_numpy()):
         raise _foreign(folder)
     return graph
+
+
+def read_frame(folder: Path) -> tuple[VoxelSize, Triplet]:
+    """Return voxel size and shape (z, y, x) of the mask of a graph, without reading the graph.
+
+    Raises
+    ------
+    VolumeFormatError
+        As :func:`read_graph`.
+    """
+    noted = _noted(_opened(folder / "edges.parquet"), folder)
+    return VoxelSize.of(noted["voxel_size_um"]), as_triplet(noted["shape_voxels"])
 
 
 def _writer(path: Path, schema: pa.Schema, graph: VesselGraph) -> pq.ParquetWriter:

@@ -21,7 +21,7 @@ import numpy as np
 from vpbsd.blockwise import OnDone, Workers
 from vpbsd.errors import ConfigError, DataError, VoxelSizeUnknownError
 from vpbsd.geometry import Triplet, VoxelSize
-from vpbsd.graph.files import read_graph
+from vpbsd.graph.files import read_frame, read_graph
 from vpbsd.graph.measures.histogram import Histogram
 from vpbsd.graph.measures.summary import CAPILLARY_RADIUS_UM
 from vpbsd.graph.regions.extravascular import ExtravascularOptions, count_tissue
@@ -30,7 +30,6 @@ from vpbsd.graph.regions.tables import RegionRow, region_rows, write_region_tabl
 from vpbsd.graph.regions.tissue_counts import DistanceHistogram, TissueCounts
 from vpbsd.graph.regions.vessel_sums import sum_vessels
 from vpbsd.graph.regions.volume import RegionVolume
-from vpbsd.graph.vessel_graph import VesselGraph
 from vpbsd.provenance import write_json_atomic
 from vpbsd.volumes import Location, Volume, open_volume
 
@@ -166,21 +165,22 @@ def write_region_tables(
         If the folder cannot be written to.
     """
     options = options or RegionOptions()
-    graph = read_graph(graph_folder)
-    _require_its_mask(mask, graph, graph_folder)
-    regions, tissue = open_regions(options, graph.shape_voxels, graph.voxel_size)
+    size, shape = read_frame(graph_folder)
+    _require_its_mask(mask, shape, graph_folder)
+    regions, tissue = open_regions(options, shape, size)
     work = graph_folder / "regions.work"
     counts = count_tissue(
         mask,
-        graph.voxel_size,
+        size,
         regions=regions,
         tissue=tissue,
         options=options.extravascular(work),
         on_done=on_done,
     )
-    vessels = sum_vessels(graph, regions, tissue)
+    # Not sooner: workers and a large graph need not share the memory.
+    vessels = sum_vessels(read_graph(graph_folder), regions, tissue)
     names = None if regions is None else regions.names
-    rows = region_rows(vessels, counts, graph.voxel_size, names, options.capillary_radius_um)
+    rows = region_rows(vessels, counts, size, names, options.capillary_radius_um)
     paths: tuple[Path, ...] = write_region_table(rows, graph_folder)
     histogram = counts.of()[2]
     if histogram is not None:
@@ -238,11 +238,11 @@ def _tissue(options: RegionOptions, shape: Triplet, size: VoxelSize) -> RegionVo
     return RegionVolume(volume, shape, size, option="the voxel size of that file")
 
 
-def _require_its_mask(mask: Volume, graph: VesselGraph, folder: Path) -> None:
-    if mask.shape_zyx != graph.shape_voxels:
+def _require_its_mask(mask: Volume, shape: Triplet, folder: Path) -> None:
+    if mask.shape_zyx != shape:
         raise DataError(
             f"'{mask.source}' has {mask.shape_zyx} voxels and the mask of the graph in "
-            f"'{folder}' had {graph.shape_voxels}: name the mask that the graph was made of"
+            f"'{folder}' had {shape}: name the mask that the graph was made of"
         )
 
 
