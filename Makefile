@@ -12,7 +12,7 @@ DEMO_OUT := demo
 .PHONY: help demo test bench lint format clean clean-all
 
 help:
-	@echo "make demo    simulate, train, segment and evaluate; results in $(DEMO_OUT)/"
+	@echo "make demo    simulate, train, segment, graph; ends in $(DEMO_OUT)/report.html"
 	@echo "make test    every check: style, types, import order, tests"
 	@echo "make bench   every benchmark, under 40 minutes; benchmarks/results.json, docs/benchmarks.md"
 	@echo "make lint    the same without the tests"
@@ -23,7 +23,7 @@ demo: $(STAMP)
 	$(BIN)/vpbsd demo --out $(DEMO_OUT)
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

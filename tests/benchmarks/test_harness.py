@@ -70,6 +70,11 @@ def test_bars_read_as_they_are_asked(bars: ModuleType) -> None:
         "ledger_million_memory_gb": "≤ 1",
         "ledger_million_disk_gb": "≤ 1",
         "planned_time_error": "≤ 0.2",
+        "graph_mvoxel_per_s": "≥ 10",
+        "graph_peak_gb": "≤ 4",
+        "graph_memory_growth": "≤ 1.1",
+        "graph_different": "≤ 1",
+        "graph_over_skan": "≥ 2",
         "gpu_fine_mvoxel_per_s": "≥ 50",
     }
 

@@ -48,6 +48,9 @@ def test_tasks_run_after_those_that_they_need_each_in_a_process_of_its_own(tmp_p
         Trial("teacher", tmp_path),
         Trial("scores", tmp_path, needs=("student",)),
     ]
+    import torch  # which sets variables of its own when it is first loaded
+
+    assert torch.__version__
     notes, before = Notes(), dict(os.environ)
     outcomes = run_tasks(tasks, act, 2, notes)
     assert notes.planned_names == ["student", "teacher", "scores"]

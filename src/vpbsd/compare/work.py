@@ -67,6 +67,7 @@ def _logging(job: Job) -> Iterator[None]:
     root = logging.getLogger("vpbsd")
     handler = logging.FileHandler(job.folder / _LOG, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    before = root.level, root.propagate
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     # Nothing of it on the terminal, where the progress of all jobs is shown.
@@ -80,5 +81,7 @@ def _logging(job: Job) -> Iterator[None]:
         root.info("%s", stopped)
         raise
     finally:
+        root.setLevel(before[0])
+        root.propagate = before[1]
         root.removeHandler(handler)
         handler.close()
