@@ -15,7 +15,11 @@ from vpbsd.blockwise import Stopped, Workers
 from vpbsd.errors import ConfigError, DataError, OutputError
 from vpbsd.geometry import VoxelSize
 from vpbsd.graph.regions import extravascular
-from vpbsd.graph.regions.extravascular import ExtravascularOptions, count_tissue
+from vpbsd.graph.regions.extravascular import (
+    ExtravascularOptions,
+    count_tissue,
+    plan_counting,
+)
 from vpbsd.graph.regions.tissue_counts import DistanceHistogram, TissueCounts
 from vpbsd.graph.regions.volume import RegionVolume
 from vpbsd.volumes import ArrayVolume
@@ -276,3 +280,9 @@ def test_percentiles_count_ranks() -> None:
     histogram = DistanceHistogram(np.array([0, 10, 80, 10]), 0, 2.0)
     assert [histogram.percentile_um(p) for p in (5, 10, 11, 50, 90, 91)] == [2, 2, 4, 4, 4, 6]
     assert histogram.mean_um == 4.0
+
+
+def test_without_distances_a_volume_is_not_cut_for_nothing() -> None:
+    mask = ArrayVolume(np.zeros((96, 128, 160), np.uint8), VoxelSize(2, 2, 2))
+    options = ExtravascularOptions(limit_um=None)
+    assert len(plan_counting(mask, VoxelSize(2, 2, 2), None, None, options)) == 1
