@@ -263,7 +263,9 @@ def test_the_simulation_agrees_with_the_cache(
     for box in itertools.islice(boxes, 40):
         cached.read(box)
     predicted = decode_factor(volume, boxes[:40], limit_bytes) * np.prod(shape)
-    if limit_bytes in (0, 3_000_000):
+    # The simulation counts chunks that the volume's end cuts off as whole ones.
+    whole = np.prod([-(-n // c) * c for n, c in zip(shape[1:], chunk, strict=True)]) * shape[0] * 4
+    if limit_bytes == 0 or whole <= limit_bytes:
         assert cached.decoded_voxels == pytest.approx(predicted)
     else:  # in a full cache the order within one block decides what goes
         assert cached.decoded_voxels == pytest.approx(predicted, rel=0.5)
