@@ -23,11 +23,12 @@ from vpbsd.blockwise import (
     Workers,
     WorkFolder,
     Writers,
+    failures_in_kind,
     fill_outputs,
     plan_blocks,
     work_path,
 )
-from vpbsd.errors import BlocksFailedError, ConfigError, OutputError, UserError
+from vpbsd.errors import ConfigError, OutputError
 from vpbsd.geometry import Triplet, as_triplet
 from vpbsd.machine import available_memory_bytes, free_bytes
 from vpbsd.provenance import library_versions, provenance
@@ -138,13 +139,8 @@ def convert_volume(
             volume = stack.enter_context(open_volume(volume))
         job = _job(volume, out, options)
         cached = CachedVolume(volume, _CACHE_BYTES)
-        try:
+        with failures_in_kind():
             return fill_outputs(job, lambda writers: _Copy(cached, writers), on_done)
-        except BlocksFailedError as error:
-            if isinstance(error.__cause__, UserError):
-                # The data are at fault, not the run: say so in the kind of error as well.
-                raise type(error.__cause__)(str(error)) from error
-            raise
 
 
 def peak_bytes(volume: Volume) -> int:

@@ -344,3 +344,19 @@ def test_a_mask_that_looks_inverted_is_warned_of(mask, tmp_path) -> None:
     report = build_graph(inverted, tmp_path / "g", options((64, 64, 64), regions=None))
     assert "is the mask inverted" in report.warnings[0]
     assert not (tmp_path / "g" / "regions.csv").exists()
+
+
+def test_regions_that_do_not_fit_are_refused_before_any_block(tmp_path: Path) -> None:
+    from vpbsd.errors import DataError
+    from vpbsd.graph.regions.run import RegionOptions
+    from vpbsd.volumes import write_ome_tiff
+
+    mask = volume(thicket((20, 24, 28), 3, 0))
+    wide = tuple(3 * n for n in mask.shape_zyx)
+    write_ome_tiff(tmp_path / "regions.ome.tif", np.ones(wide, np.uint8), MICRON)
+    options = GraphOptions(
+        regions=RegionOptions(regions=tmp_path / "regions.ome.tif"), progress=False
+    )
+    with pytest.raises(DataError, match="µm"):
+        build_graph(mask, tmp_path / "out", options)
+    assert not (tmp_path / "out.work").exists()

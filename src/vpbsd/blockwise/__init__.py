@@ -13,7 +13,7 @@ Nothing here imports torch, so that the vessel graph runs on the same engine as 
 
 from __future__ import annotations
 
-from vpbsd.blockwise.execute import OnDone, Run, run_blocks
+from vpbsd.blockwise.execute import OnDone, Run, failures_in_kind, run_blocks
 from vpbsd.blockwise.interrupt import Stopped
 from vpbsd.blockwise.ledger import MISSING, Ledger
 from vpbsd.blockwise.output import Output, OutputJob, Writers, fill_outputs
@@ -40,6 +40,7 @@ __all__ = [
     "Workers",
     "Writers",
     "choose_block",
+    "failures_in_kind",
     "fill_outputs",
     "plan_blocks",
     "projected_peak_bytes",

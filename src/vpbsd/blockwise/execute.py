@@ -42,9 +42,17 @@ from vpbsd.blockwise.task import (
     is_fatal,
 )
 from vpbsd.blockwise.workers import Part, Workers
-from vpbsd.errors import BlocksFailedError, OutputError, WorkerDiedError
+from vpbsd.errors import BlocksFailedError, OutputError, UserError, WorkerDiedError
 
-__all__ = ["Executor", "OnDone", "Run", "open_executor", "run_blocks", "run_serial"]
+__all__ = [
+    "Executor",
+    "OnDone",
+    "Run",
+    "failures_in_kind",
+    "open_executor",
+    "run_blocks",
+    "run_serial",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +66,23 @@ _GIVE_UP_AFTER = 16
 # Each of these took several workers with it, and half a minute.
 _GIVE_UP_AFTER_DEATHS = 4
 _NAMED = 5
+
+
+@contextmanager
+def failures_in_kind() -> Iterator[None]:
+    """Where the data are at fault, not the run, say so in the kind of error as well.
+
+    Raises
+    ------
+    UserError
+        Of the kind that the last block failed with, in place of a `BlocksFailedError`.
+    """
+    try:
+        yield
+    except BlocksFailedError as error:
+        if isinstance(error.__cause__, UserError):
+            raise type(error.__cause__)(str(error)) from error
+        raise
 
 
 @dataclass(slots=True)

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vpbsd.blockwise import Block, BlockDone, Run, run_blocks
+from vpbsd.blockwise import Block, BlockDone, Run, failures_in_kind, run_blocks
 from vpbsd.blockwise.execute import open_executor
 from vpbsd.blockwise.interrupt import stop_on_sigterm
 from vpbsd.blockwise.progress import voxel_progress
 from vpbsd.blockwise.work import fingerprint_digest
-from vpbsd.errors import BlocksFailedError, OutputError, UserError
+from vpbsd.errors import OutputError
 from vpbsd.graph.cleaning.clean import clean
 from vpbsd.graph.fragments.complete import Skeleton, complete_skeleton
 from vpbsd.graph.fragments.stitch import stitch
@@ -82,7 +81,7 @@ def build_graph(
 def run_graph(job: GraphJob) -> GraphReport:
     """Run what was prepared; see :func:`build_graph`."""
     start = time.monotonic()
-    with stop_on_sigterm(), job.work.claimed(job.options.part), _in_kind():
+    with stop_on_sigterm(), job.work.claimed(job.options.part), failures_in_kind():
         with job.work.setup():
             if _finished(job):
                 return _report(job, Run(), start, elsewhere=True)
@@ -128,17 +127,6 @@ def _run_blocks(job: GraphJob, executor: Any) -> Run:
             on_done=done,
             log=job.work.log(job.options.part),
         )
-
-
-@contextmanager
-def _in_kind() -> Iterator[None]:
-    """If the data are at fault, not the run, say so in the kind of error as well."""
-    try:
-        yield
-    except BlocksFailedError as error:
-        if isinstance(error.__cause__, UserError):
-            raise type(error.__cause__)(str(error)) from error
-        raise
 
 
 # ------------------------------------------------------------------------------- what is finished

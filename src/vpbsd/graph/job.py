@@ -26,6 +26,7 @@ from vpbsd.geometry import Triplet, VoxelSize, as_triplet
 from vpbsd.graph.fragments.block import HaloRule, SkeletonBlock, box_bytes
 from vpbsd.graph.fragments.store import FragmentStore
 from vpbsd.graph.options import GraphOptions
+from vpbsd.graph.regions.run import open_regions
 from vpbsd.provenance import library_versions
 from vpbsd.resources import available_memory_bytes, free_bytes
 from vpbsd.volumes import CachedVolume, Volume
@@ -173,6 +174,9 @@ def _prepare(volume: Volume, out: Path, options: GraphOptions, work: WorkFolder)
     if options.block_voxels is None and earlier is not None and "block" in earlier:
         # Blocks that were chosen by the memory of another day are as good.
         options = replace(options, block_voxels=as_triplet(earlier["block"]))
+    if options.regions is not None:
+        # What does not fit is refused before hours are spent on the skeleton.
+        open_regions(options.regions, volume.shape_zyx, size)
     rule = HaloRule(size, options.cavity_voxels)
     job = GraphJob(
         volume=CachedVolume(volume, _CACHE_BYTES),

@@ -41,12 +41,13 @@ from vpbsd.blockwise import (
     Stopped,
     Workers,
     choose_block,
+    failures_in_kind,
     plan_blocks,
     projected_peak_bytes,
     run_blocks,
 )
 from vpbsd.blockwise.ledger import changes, read_job, write_job
-from vpbsd.errors import BlocksFailedError, ConfigError, OutputError, UserError
+from vpbsd.errors import ConfigError, OutputError
 from vpbsd.geometry import Triplet, VoxelSize
 from vpbsd.machine import available_memory_bytes
 from vpbsd.metrics.calibre import CAPILLARY_RADIUS_UM, require_radius
@@ -215,7 +216,8 @@ def _run(
     on_done: OnDone | None,
 ) -> None:
     try:
-        run_blocks(plan, operation, ledger=ledger, workers=options.workers, on_done=on_done)
+        with failures_in_kind():
+            run_blocks(plan, operation, ledger=ledger, workers=options.workers, on_done=on_done)
     except Stopped:
         if ledger is not None:
             raise
@@ -223,11 +225,6 @@ def _run(
             "stopped, and nothing was kept; with --work FOLDER the same command goes on from "
             "where it was stopped"
         ) from None
-    except BlocksFailedError as error:
-        if isinstance(error.__cause__, UserError):
-            # The data are at fault, not the run: say so in the kind of error as well.
-            raise type(error.__cause__)(str(error)) from error
-        raise
 
 
 @contextmanager

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vpbsd.blockwise import Block, BlockDone, Run, fill_outputs
+from vpbsd.blockwise import Block, BlockDone, Run, failures_in_kind, fill_outputs
 from vpbsd.blockwise.progress import voxel_progress
-from vpbsd.errors import BlocksFailedError, UserError
 from vpbsd.segment.options import SegmentModel, SegmentOptions, SegmentReport
 from vpbsd.segment.prepare import Segmentation, prepare_segmentation
 from vpbsd.volumes import Location, Volume, is_url, open_volume
@@ -76,13 +75,8 @@ def run_segmentation(segmentation: Segmentation) -> SegmentReport:
         def done(block: Block, _: BlockDone) -> None:
             advance(block.write.size_voxels)
 
-        try:
+        with failures_in_kind():
             run = fill_outputs(segmentation.job, segmentation.operation, done)
-        except BlocksFailedError as error:
-            if isinstance(error.__cause__, UserError):
-                # The data are at fault, not the run: say so in the kind of error as well.
-                raise type(error.__cause__)(str(error)) from error
-            raise
     return _report(segmentation, run)
 
 

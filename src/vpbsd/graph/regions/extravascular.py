@@ -36,12 +36,13 @@ from vpbsd.blockwise import (
     Plan,
     Workers,
     choose_block,
+    failures_in_kind,
     plan_blocks,
     projected_peak_bytes,
     run_blocks,
 )
 from vpbsd.blockwise.ledger import changes, read_job, write_job
-from vpbsd.errors import BlocksFailedError, ConfigError, DataError, OutputError, UserError
+from vpbsd.errors import ConfigError, DataError, OutputError
 from vpbsd.geometry import Box, Triplet, VoxelSize, as_triplet
 from vpbsd.graph.regions.counting import Distances, count_block
 from vpbsd.graph.regions.tissue_counts import TissueCounts
@@ -305,13 +306,8 @@ def _run(
     workers: Workers,
     on_done: OnDone | None,
 ) -> None:
-    try:
+    with failures_in_kind():
         run_blocks(plan, operation, ledger=ledger, workers=workers, on_done=on_done)
-    except BlocksFailedError as error:
-        if isinstance(error.__cause__, UserError):
-            # The data are at fault, not the run: say so in the kind of error as well.
-            raise type(error.__cause__)(str(error)) from error
-        raise
 
 
 @contextmanager
