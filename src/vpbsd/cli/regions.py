@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vpbsd.blockwise import Workers
     from vpbsd.graph.regions.run import RegionOptions, RegionTables
-    from vpbsd.volumes import Volume
 
-__all__ = ["add_region_options", "make_region_tables", "region_lines", "region_options"]
+__all__ = ["add_region_options", "region_lines", "region_options"]
 
 
 def add_region_options(parser: argparse.ArgumentParser) -> None:
@@ -83,26 +81,6 @@ def region_options(
         memory_bytes=memory_bytes or default.memory_bytes,
         workers=workers or default.workers,
     )
-
-
-def make_region_tables(
-    graph_folder: Path, mask: Volume, options: RegionOptions, *, quiet: bool = False
-) -> RegionTables:
-    """Write the region tables of a finished graph into its folder, with a progress bar.
-
-    Raises
-    ------
-    VpbsdError
-        As `vpbsd.graph.regions.run.write_region_tables`.
-    """
-    from vpbsd.blockwise.progress import voxel_progress
-    from vpbsd.graph.regions.run import write_region_tables
-
-    voxels = math.prod(mask.shape_zyx)
-    with voxel_progress("regions", voxels, show=not quiet) as advance:
-        return write_region_tables(
-            graph_folder, mask, options, lambda block, _: advance(block.write.size_voxels)
-        )
 
 
 def region_lines(tables: RegionTables) -> Iterator[tuple[str, str]]:

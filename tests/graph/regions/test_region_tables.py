@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vpbsd.cli.regions import make_region_tables
 from vpbsd.errors import ConfigError, DataError, VoxelSizeUnknownError
 from vpbsd.geometry import VoxelSize
 from vpbsd.graph import VesselGraph
@@ -292,7 +291,7 @@ def test_tables_of_a_finished_graph(finished: tuple[Path, Path], tmp_path: Path)
 def test_without_regions_there_is_the_row_all(finished: tuple[Path, Path]) -> None:
     folder, mask = finished
     options = RegionOptions(extravascular_um=0.0)
-    tables = make_region_tables(folder, open_volume(mask), options, quiet=True)
+    tables = write_region_tables(folder, open_volume(mask), options)
     (row,) = tables.rows
     assert row["name"] == "all"
     assert row["extravascular_distance_mean_um"] is None
