@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,17 @@ def test_int8_is_near_fp32_in_any_crop(quantised: tuple[Student, Path]) -> None:
         # What is not int8 is bf16, and summed in an order of its own in each graph.
         assert np.count_nonzero(off) < 0.05 * off.size
         assert off.max() < 0.02
+
+
+def test_quantising_leaves_the_handlers_of_others_alone(tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    handler = logging.StreamHandler()
+    logging.getLogger("nncf").addHandler(handler)
+    try:
+        quantise(student(**LEVELS), [block(1, 8, 8, 8)], tmp_path / "net.xml")
+    finally:
+        logging.getLogger("nncf").removeHandler(handler)
+    assert handler.level == logging.NOTSET
 
 
 def test_int8_of_other_weights_is_refused(quantised: tuple[Student, Path], tmp_path: Path) -> None:

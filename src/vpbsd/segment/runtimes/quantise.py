@@ -164,5 +164,6 @@ def _require_nncf() -> Any:
             "int8 needs NNCF to quantise the net, which is not installed: "
             "pip install 'vpbsd[openvino]', or use --precision bf16"
         ) from error
-    nncf.set_log_level(logging.ERROR)
+    # Its own way, nncf.set_log_level, silences handlers that it shares with others too.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf
