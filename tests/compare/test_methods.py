@@ -34,6 +34,7 @@ def test_names_and_families_come_in_the_order_asked_for() -> None:
     ]
     assert [m.name for m in chosen("ablation")] == [
         *("no_pretraining", "no_codebook", "no_distillation", "no_pseudo_labels"),
+        "no_self_teaching",
         "homogeneous_teacher",
     ]
     assert [(m.name, m.how) for m in chosen("semi")] == [
@@ -50,6 +51,7 @@ def test_each_ablation_switches_off_one_part() -> None:
         "no_codebook": {"codebook.quantiser": "none", "distill.target": "features"},
         "no_distillation": {"distill.target": "none"},
         "no_pseudo_labels": {"distill.semi_weight": 0.0},
+        "no_self_teaching": {"distill.self_teaching": 0.0},
         "homogeneous_teacher": {"teacher.attention_blocks": 0},
         "supervised_only": {"distill.semi_weight": 0.0, "distill.target": "none"},
     }

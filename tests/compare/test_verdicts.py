@@ -139,11 +139,15 @@ def test_parts_are_shown_each_with_what_it_does() -> None:
     assert "(a) codebook: helps. VpbSD is" in text
     assert "(a) pretraining: not shown to help." in text
     assert "(a) distillation: harms. VpbSD is" in text
-    assert "Not measured on any data set: pseudo-labels, heterogeneity of the teacher." in text
+    assert (
+        "Not measured on any data set: pseudo-labels, self-teaching, heterogeneity of the teacher."
+        in text
+    )
     lines += everywhere("no_pseudo_labels", "ablation", 0.79, **STUDENT)
+    lines += everywhere("no_self_teaching", "ablation", 0.79, **STUDENT)
     lines += everywhere("homogeneous_teacher", "ablation", 0.79, **STUDENT)
     assert judged(lines, ABLATION).outcome == "met"
-    assert len(PARTS) == 5
+    assert len(PARTS) == 6
 
 
 @pytest.mark.parametrize(

@@ -41,23 +41,39 @@ def test_calibration_keeps_order_and_range(a: float, b: float, threshold: float)
 
 
 def test_value() -> None:
-    # Teacher 0.75 and 0.125 at threshold 0.5: labels 1, 0 with weights 0.5, 0.75.
+    # Teacher 0.75 and 0.125: labels 1, 0 with weights 0.5, 0.75.
     # Student undecided, p = 1/2: Dice = (2 * 0.5 * 0.5 + 16) / (0.625 + 0.5 + 16) = 16.5 / 17.125
     # BCE = 1.25 ln 2, over max(sum of weights 1.25, 1)
-    loss = pseudo_label_loss(volume(0, 0), volume(0.75, 0.125), 0.5)
+    loss = pseudo_label_loss(volume(0, 0), volume(0.75, 0.125))
     assert float(loss) == pytest.approx(1 - 16.5 / 17.125 + 0.6931472)
+
+
+def test_value_of_soft_labels() -> None:
+    # Teacher 0.8 and 0.2, student undecided, p = 1/2: the minima are 0.5 and 0.2,
+    # Dice = (2 * 0.7 + 16) / (1 + 1 + 16) = 17.4 / 18, BCE = ln 2 for any target
+    loss = pseudo_label_loss(volume(0, 0), volume(0.8, 0.2), "soft")
+    assert float(loss) == pytest.approx(1 - 17.4 / 18 + 0.6931472)
+
+
+def test_soft_labels_are_met_where_the_student_says_the_same() -> None:
+    teacher = volume(0.9, 0.6, 0.3)
+    losses = [
+        float(pseudo_label_loss(torch.logit(teacher) + shift, teacher, "soft"))
+        for shift in (-1.0, -0.1, 0.0, 0.1, 1.0)
+    ]
+    assert losses[2] == min(losses)
 
 
 def test_undecided_teacher_teaches_nothing() -> None:
     logits = volume(-1.0, 2.0).requires_grad_()
-    pseudo_label_loss(logits, volume(0.3, 0.3), 0.3).backward()
+    pseudo_label_loss(logits, calibrated(volume(0.3, 0.3), 0.3)).backward()
     assert logits.grad is not None
     assert logits.grad.abs().max() < 1e-5
 
 
 def test_a_surer_teacher_pulls_harder() -> None:
     logits = volume(0.0, 0.0, 0.0, 0.0).requires_grad_()
-    pseudo_label_loss(logits, volume(0.55, 0.9, 0.45, 0.1), 0.5).backward()
+    pseudo_label_loss(logits, volume(0.55, 0.9, 0.45, 0.1)).backward()
     assert logits.grad is not None
     weak, strong, weak_down, strong_down = logits.grad.flatten().tolist()
     assert strong < weak < 0 < weak_down < strong_down
@@ -66,7 +82,7 @@ def test_a_surer_teacher_pulls_harder() -> None:
 def test_no_gradient_reaches_the_teacher() -> None:
     teacher = volume(0.9, 0.2).requires_grad_()
     logits = volume(0.1, 0.1).requires_grad_()
-    loss = pseudo_label_loss(logits, teacher, 0.5)
+    loss = pseudo_label_loss(logits, teacher)
     loss.backward()
     assert teacher.grad is None
     assert logits.grad is not None

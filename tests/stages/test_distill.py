@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vpbsd.config import CodebookConfig, DistillConfig, StudentConfig, TeacherConfig
+from vpbsd.losses.pseudo_label import calibrated, pseudo_label_loss
 from vpbsd.models import Model, Student, Teacher
 from vpbsd.stages.distill import DistillObjective, Guidance
 
@@ -65,10 +66,45 @@ def test_terms_that_are_switched_off_are_absent() -> None:
 def test_gradients_reach_every_parameter_and_no_teacher() -> None:
     net = objective()
     net(batch())["loss"].backward()
-    without = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]
-    assert without == []
-    assert {n.split(".")[0] for n, _ in net.named_parameters()} == {"student", "projection"}
+    learnt = {n: p for n, p in net.named_parameters() if p.requires_grad}
+    assert [n for n, p in learnt.items() if p.grad is None or not p.grad.any()] == []
+    assert {n.split(".")[0] for n in learnt} == {"student", "projection"}
+    assert all(p.grad is None for p in net.average.parameters())
     assert not net.table.requires_grad
+
+
+def test_without_self_teaching_pseudo_labels_are_the_teachers() -> None:
+    net, seen = objective(self_teaching=0, semi_weight=1), batch()
+    assert net.average is None
+    logits = net.student(torch.cat([seen["image"], seen["unlabelled"]]))[2:]
+    expected = pseudo_label_loss(logits, calibrated(seen["probability"], 0.3))
+    assert net(seen)["semi"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("ramp", "share"), [(0.0, 0.0), (0.5, 0.2), (1.0, 0.4)])
+def test_the_students_average_takes_its_share_of_the_pseudo_labels(
+    ramp: float, share: float
+) -> None:
+    net, seen = objective(self_teaching=0.4, semi_weight=1), batch(ramp=ramp)
+    logits = net.student(torch.cat([seen["image"], seen["unlabelled"]]))[2:]
+    # At the first step the average is a copy of the student, normalising by running statistics.
+    own = net.student.eval()(seen["unlabelled"]).sigmoid().detach()
+    mixed = (1 - share) * calibrated(seen["probability"], 0.3) + share * own
+    again = objective(self_teaching=0.4, semi_weight=1)(seen)["semi"]
+    assert again.item() == pytest.approx(pseudo_label_loss(logits, mixed).item(), rel=1e-5)
+
+
+def test_the_average_follows_the_student() -> None:
+    net = objective()
+    net(batch())
+    with torch.no_grad():
+        for weight in net.student.parameters():
+            weight += 1
+    before = [p.clone() for p in net.average.parameters()]
+    net(batch())
+    # After the second of two steps the average is their mean.
+    for old, new in zip(before, net.average.parameters(), strict=True):
+        assert torch.allclose(new, old + 0.5)
 
 
 @pytest.mark.parametrize(("target", "kept"), [("code_vectors", True), ("features", False)])

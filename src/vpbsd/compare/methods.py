@@ -192,6 +192,11 @@ def _ablations() -> list[Method]:
         without("no_distillation", "pseudo-labels alone", distill__target="none"),
         without("no_pseudo_labels", "codes alone", distill__semi_weight=0.0),
         without(
+            "no_self_teaching",
+            "pseudo-labels of the teacher alone, as in the paper",
+            distill__self_teaching=0.0,
+        ),
+        without(
             "homogeneous_teacher",
             "teacher without self-attention, convolutional like the student",
             teacher__attention_blocks=0,

@@ -25,6 +25,7 @@ PARTS: Mapping[str, str] = {
     "no_codebook": "codebook",
     "no_distillation": "distillation",
     "no_pseudo_labels": "pseudo-labels",
+    "no_self_teaching": "self-teaching",
     "homogeneous_teacher": "heterogeneity of the teacher",
 }
 """Ablation -> the part that it switches off."""

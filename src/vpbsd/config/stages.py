@@ -61,11 +61,16 @@ class DistillConfig(StageConfig):
     """Unlabelled patches per step, beside ``batch_size`` labelled ones."""
     semi_weight: float = Field(default=1.0, ge=0)
     """lambda_semi; 0 switches pseudo-labels off."""
+    pseudo_labels: Literal["soft", "hard"] = "hard"
+    """The teacher's probability, or its decision weighted by how sure it is."""
     distill_weight: float = Field(default=1.0, ge=0)
     """lambda_dis; the target ``none`` switches it off too."""
     target: Literal["code_vectors", "code_assignments", "features", "none"] = "code_vectors"
     temperature: float = Field(default=0.1, gt=0)
     """Softmax temperature over codes for ``code_assignments``."""
+    self_teaching: float = Field(default=0.5, ge=0, le=1)
+    """Share of the student's own moving average in the pseudo-labels, reached as lambda_semi is;
+    0 leaves them to the teacher, as in the paper."""
     semi_warmup_share: float = Field(default=0.2, ge=0, lt=1)
     """Share of the steps over which lambda_semi rises from 0."""
 

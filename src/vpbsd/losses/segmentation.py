@@ -2,11 +2,13 @@ r"""L_seg: soft Dice plus binary cross-entropy.
 
 .. math::
 
-    L_{seg} = 1 - \frac{2 \sum w p y + s}{\sum w p + \sum w y + s}
+    L_{seg} = 1 - \frac{2 \sum w \min(p, y) + s}{\sum w p + \sum w y + s}
               + \frac{\sum w \, \mathrm{BCE}(p, y)}{\sum w}
 
 with p the predicted probability, y the label, w a weight per voxel and s a smoothing that keeps
-empty patches defined. Soft Dice after Milletari et al. (V-Net, 2016).
+empty patches defined. Where y is 0 or 1 the first part is the soft Dice of Milletari et al. (V-Net,
+2016), whose product p y it is there. Where y is itself a probability the product is smallest at a p
+of 0 or 1, the minimum at p = y (the Dice semimetric losses of Wang et al. 2023).
 """
 
 from __future__ import annotations
@@ -44,6 +46,6 @@ def soft_dice_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None)
     w = torch.ones_like(target) if weight is None else weight.float()
     p = torch.sigmoid(logits)
     voxels = (1, 2, 3, 4)
-    overlap = 2 * (w * p * target).sum(voxels) + _SMOOTH_VOXELS
+    overlap = 2 * (w * torch.minimum(p, target)).sum(voxels) + _SMOOTH_VOXELS
     dice = overlap / ((w * p).sum(voxels) + (w * target).sum(voxels) + _SMOOTH_VOXELS)
     return (1 - dice).mean()

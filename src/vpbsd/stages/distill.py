@@ -1,6 +1,15 @@
 r"""Stage 3: the light student learns from labels, pseudo-labels and the teacher's codes.
 
-.. math:: L = L_{seg}^S + \lambda_{semi} L_{semi}^S + \lambda_{dis} L_{dis}^S
+.. math::
+
+    L = L_{seg}^S + \lambda_{semi} L_{semi}^S + \lambda_{dis} L_{dis}^S, \qquad
+    q = (1 - \mu) q_T + \mu q_{\bar S}
+
+with q what pseudo-labels are made of (:mod:`vpbsd.losses.pseudo_label`): the teacher's probability
+and, with a share mu, that of the student's own moving average. A large teacher that learnt few
+labels errs on microscopes it has no label of; a small student that learns from many such patches
+averages its accidents out, and where the two disagree neither is trusted much. In the paper mu is
+0; the average is the mean teacher of Tarvainen & Valpola (2017).
 
 A student without any teacher (``semi_weight`` 0, ``target`` none) is the supervised-only student
 that it is compared with: same net, same labels, same steps.
@@ -20,10 +29,11 @@ from vpbsd.config import DistillConfig
 from vpbsd.data.collection import TrainingVolume
 from vpbsd.data.patches import PatchSampler, draw_aligned
 from vpbsd.losses.distillation import assignment_distillation_loss, vector_distillation_loss
-from vpbsd.losses.pseudo_label import pseudo_label_loss
+from vpbsd.losses.pseudo_label import calibrated, pseudo_label_loss
 from vpbsd.losses.segmentation import segmentation_loss
 from vpbsd.machine import Device, Precision
 from vpbsd.models import Model, Projection, Student, Teacher, save_model
+from vpbsd.models.ema import EmaTeacher
 from vpbsd.segment import TorchRuntime
 from vpbsd.stages.label import TeacherLabels
 from vpbsd.stages.loop import Validation
@@ -67,6 +77,9 @@ class DistillObjective(nn.Module):
         super().__init__()
         self.student, self.config = student, config
         self.threshold = 0.5 if guidance is None else guidance.threshold
+        self.average: EmaTeacher | None = None
+        if guidance is not None and config.semi_weight > 0 and config.self_teaching > 0:
+            self.average = EmaTeacher(student)
         self.projection: Projection | None = None
         if guidance is not None and config.uses_codes:
             codebook = guidance.net.codebook
@@ -87,7 +100,7 @@ class DistillObjective(nn.Module):
         total = losses["seg"]
         if "unlabelled" in batch and self.config.semi_weight > 0:
             losses["semi"] = pseudo_label_loss(
-                logits[labelled:], batch["probability"], self.threshold
+                logits[labelled:], self._pseudo_probability(batch), self.config.pseudo_labels
             )
             total = total + self.config.semi_weight * batch["ramp"] * losses["semi"]
         if "unlabelled" in batch and self.projection is not None:
@@ -95,6 +108,14 @@ class DistillObjective(nn.Module):
             losses["dis"] = self._distillation(unlabelled, batch)
             total = total + self.config.distill_weight * losses["dis"]
         return {"loss": total, **losses}
+
+    def _pseudo_probability(self, batch: Mapping[str, Tensor]) -> Tensor:
+        probability = calibrated(batch["probability"], self.threshold)
+        if self.average is None:
+            return probability
+        self.average.follow(self.student)
+        share = self.config.self_teaching * batch["ramp"]
+        return torch.lerp(probability, self.average(batch["unlabelled"]), share)
 
     def _distillation(self, features: list[Tensor], batch: Mapping[str, Tensor]) -> Tensor:
         codes = batch["codes"]

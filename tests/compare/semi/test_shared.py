@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from vpbsd.compare.semi.consistency import make_student, pseudo_label, ramp_up
-from vpbsd.compare.semi.ema import EmaTeacher
 from vpbsd.config import RunConfig, StudentConfig, parse_config
 from vpbsd.errors import ConfigError
 from vpbsd.models import Student
+from vpbsd.models.ema import EmaTeacher
 
 STUDENT = StudentConfig(widths=(8, 16), downsampling=((2, 2, 2), (2, 2, 2)))
 

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from vpbsd.compare.rival import Rival
 from vpbsd.compare.semi.consistency import CONSISTENCY_WEIGHT, make_student, ramp_up
-from vpbsd.compare.semi.ema import EmaTeacher
 from vpbsd.compare.student import StudentObjective
 from vpbsd.config import RunConfig
 from vpbsd.losses.segmentation import segmentation_loss
 from vpbsd.models import Student
+from vpbsd.models.ema import EmaTeacher
 from vpbsd.stages.distill import Guidance
 
 __all__ = ["MEAN_TEACHER", "MeanTeacher", "consistency_loss"]

@@ -17,7 +17,7 @@ from typing import Self, cast
 import torch
 from torch import Tensor, nn
 
-from vpbsd.models import Student
+from vpbsd.models.student import Student
 
 __all__ = ["EMA_DECAY", "EmaTeacher"]
 
