@@ -57,7 +57,11 @@ def test_a_mask_becomes_a_folder(mask: str, capsys: pytest.CaptureFixture[str]) 
     }
     summary = json.loads(Path("g/summary.json").read_text("utf-8"))
     assert summary["provenance"]["command"].startswith("vpbsd graph mask.npy -o g")
-    assert summary["measures"]["branch_points"] == 1
+    measures = summary["measures"]
+    assert measures["branch_points"] == 1
+    assert told["length density"] == f"{measures['length_density_mm_per_mm3']:.1f} mm/mm³"
+    mean = measures["extravascular_distance_mean_um"]
+    assert told["to the nearest vessel"].startswith(f"{mean:.1f} µm on average, 0.0 % beyond")
     assert sorted(read_graph(Path("g")).node_degree.tolist()) == [1, 1, 1, 3]
     assert sorted(p.name for p in Path().iterdir()) == ["g", "g.log.jsonl", "mask.npy"]
 

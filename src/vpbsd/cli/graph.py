@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vpbsd.cli.console import echo_voxel_size, opened, stderr, tell
 from vpbsd.cli.regions import add_region_options
@@ -113,6 +113,7 @@ def _report_lines(report: GraphReport) -> Iterator[tuple[str, str]]:
     if report.elsewhere:
         return
     yield "graph", f"{report.nodes} nodes, {report.edges} edges"
+    yield from _measure_lines(report.measures)
     yield "largest radius", f"{report.largest_radius_um:.3g} µm"
     if report.cavities:
         yield "cavities", f"{report.cavities} filled ({report.cavity_voxels} voxels)"
@@ -122,3 +123,14 @@ def _report_lines(report: GraphReport) -> Iterator[tuple[str, str]]:
         yield "resumed", f"{report.resumed_blocks} blocks were finished before"
     if report.blocks:
         yield "speed", f"{report.voxels_per_second / 1e6:.2f} Mvoxel/s"
+
+
+def _measure_lines(measures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what most ask for first; a measure of an empty volume is None."""
+    density = measures.get("length_density_mm_per_mm3")
+    if density is not None:
+        yield "length density", f"{density:.1f} mm/mm³"
+    distance = measures.get("extravascular_distance_mean_um")
+    if distance is not None:
+        beyond = 100 * measures["extravascular_distance_beyond_share"]
+        yield "to the nearest vessel", f"{distance:.1f} µm on average, {beyond:.1f} % beyond"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vpbsd.blockwise import Workers
-    from vpbsd.graph.regions.run import RegionOptions, RegionTables
+    from vpbsd.graph.regions.run import RegionOptions
 
-__all__ = ["add_region_options", "region_lines", "region_options"]
+__all__ = ["add_region_options", "region_options"]
 
 
 def add_region_options(parser: argparse.ArgumentParser) -> None:
@@ -81,19 +80,3 @@ def region_options(
         memory_bytes=memory_bytes or default.memory_bytes,
         workers=workers or default.workers,
     )
-
-
-def region_lines(tables: RegionTables) -> Iterator[tuple[str, str]]:
-    """Yield names and values to show when the tables are written."""
-    for path in tables.paths:
-        yield "wrote", str(path)
-    whole, *regions = tables.rows
-    if regions:
-        yield "regions", str(len(regions))
-    density = whole["length_density_mm_per_mm3"]
-    if density is not None:
-        yield "length density", f"{density:.1f} mm/mm³"
-    distance = whole["extravascular_distance_mean_um"]
-    if distance is not None:
-        beyond = 100 * whole["extravascular_distance_beyond_share"]
-        yield "to the nearest vessel", f"{distance:.1f} µm on average, {beyond:.1f} % beyond"

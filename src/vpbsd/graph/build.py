@@ -208,8 +208,7 @@ def _finish(skeleton: Skeleton, report: GraphReport, about: dict[str, Any]) -> G
         "skeleton": _figures(report),
         **about,
     }
-    write_output(job, graph, summary)
-    return report
+    return replace(report, measures=write_output(job, graph, summary))
 
 
 def _figures(report: GraphReport) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,8 @@ class GraphReport:
         Of all that was done now, and of the volume's share that was computed now.
     warnings
         What looks wrong, and what to do.
+    measures
+        Of the whole volume, as in the summary beside the graph.
     """
 
     out: Path
@@ -167,3 +170,4 @@ class GraphReport:
     seconds: float = 0.0
     voxels_per_second: float = 0.0
     warnings: tuple[str, ...] = ()
+    measures: Mapping[str, Any] = field(default_factory=dict)

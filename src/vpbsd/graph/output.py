@@ -36,7 +36,7 @@ _UM3_PER_MM3 = 1e9
 _HISTOGRAMS = "histograms.json"
 
 
-def write_output(job: GraphJob, graph: VesselGraph, about: Mapping[str, Any]) -> None:
+def write_output(job: GraphJob, graph: VesselGraph, about: Mapping[str, Any]) -> Mapping[str, Any]:
     """Measure a graph, write all files beside the fragments, and move the folder to its name.
 
     Counts of regions that an interrupted run has left in the unfinished folder are used again.
@@ -49,6 +49,11 @@ def write_output(job: GraphJob, graph: VesselGraph, about: Mapping[str, Any]) ->
         Cleaned.
     about
         What else the summary is to tell.
+
+    Returns
+    -------
+    Mapping
+        Measures of the whole volume, as in the summary.
 
     Raises
     ------
@@ -79,6 +84,7 @@ def write_output(job: GraphJob, graph: VesselGraph, about: Mapping[str, Any]) ->
             f"cannot write '{job.out}': {error.strerror or error}; make room or check the "
             "permissions, then run the same command again"
         ) from error
+    return numbers
 
 
 def log_name(out: Path) -> Path:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from vpbsd.cli.regions import add_region_options, region_lines, region_options
+from vpbsd.cli.regions import add_region_options, region_options
 from vpbsd.errors import ConfigError
 from vpbsd.geometry import VoxelSize
-from vpbsd.graph.regions.run import RegionOptions, RegionTables
-from vpbsd.graph.regions.tissue_counts import TissueCounts
+from vpbsd.graph.regions.run import RegionOptions
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -51,21 +50,3 @@ def test_label_volume_and_atlas_exclude_each_other(capsys: pytest.CaptureFixture
 def test_names_without_regions_are_refused() -> None:
     with pytest.raises(ConfigError, match="--regions"):
         region_options(parsed("--region-names", "n.csv"))
-
-
-def test_lines_tell_what_was_found() -> None:
-    row = {
-        "length_density_mm_per_mm3": 812.34,
-        "extravascular_distance_mean_um": 17.26,
-        "extravascular_distance_beyond_share": 0.125,
-    }
-    counts = TissueCounts.none(0, 0.1)
-    lines = dict(region_lines(RegionTables([row, row], counts, (Path("regions.csv"),))))
-    assert lines == {
-        "wrote": "regions.csv",
-        "regions": "1",
-        "length density": "812.3 mm/mm³",
-        "to the nearest vessel": "17.3 µm on average, 12.5 % beyond",
-    }
-    empty = dict.fromkeys(row)
-    assert list(region_lines(RegionTables([empty], counts, ()))) == []
