@@ -13,7 +13,13 @@ from pathlib import Path
 import pytest
 
 from vpbsd.blockwise import Ledger, WorkFolder
-from vpbsd.blockwise.ledger import MISSING, read_job, require_same_job, write_job
+from vpbsd.blockwise.ledger import (
+    MISSING,
+    read_job,
+    require_same_job,
+    results_folder,
+    write_job,
+)
 from vpbsd.errors import ConfigError, OutputError
 
 
@@ -200,3 +206,28 @@ def test_a_note_of_another_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text(json.dumps({**job, "version": 99}))
     with pytest.raises(OutputError, match=r"another version of vpbsd \(format 99, not 1\)"):
         folder.begin({"a": 1}, {"mask": {"b": 2}}, overwrite=True, part=None)
+
+
+def test_results_are_kept_in_a_folder_of_one_job(tmp_path: Path) -> None:
+    work = tmp_path / "new" / "counts"
+    with results_folder(work, {"mask": "a"}) as folder:
+        (folder / "0").write_text("7")
+    with results_folder(work, {"mask": "a"}) as folder:
+        assert folder == work
+        assert (folder / "0").read_text() == "7"
+    with (
+        pytest.raises(OutputError, match=r'differs: mask was "a" and is "b"; name another'),
+        results_folder(work, {"mask": "b"}),
+    ):
+        pass
+    with (
+        pytest.raises(OutputError, match="holds something else"),
+        results_folder(tmp_path, {"mask": "a"}),
+    ):
+        pass
+
+
+def test_results_of_no_named_folder_do_not_stay() -> None:
+    with results_folder(None, {"mask": "a"}) as folder:
+        assert list(folder.iterdir()) == []
+    assert not folder.exists()

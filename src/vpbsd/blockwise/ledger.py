@@ -18,7 +18,9 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,15 @@ from numpy.typing import NDArray
 from vpbsd.errors import ConfigError, OutputError
 from vpbsd.provenance import write_json_atomic
 
-__all__ = ["MISSING", "Ledger", "changes", "read_job", "require_same_job", "write_job"]
+__all__ = [
+    "MISSING",
+    "Ledger",
+    "changes",
+    "read_job",
+    "require_same_job",
+    "results_folder",
+    "write_job",
+]
 
 MISSING = -1
 """What :meth:`Ledger.counts` says of a block that is not finished."""
@@ -202,6 +212,44 @@ def changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for key in sorted({*before, *after})
         if before.get(key) != after.get(key)
     ]
+
+
+@contextmanager
+def results_folder(work: Path | None, job: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield the folder into which blocks put what is summed up at the end.
+
+    Parameters
+    ----------
+    work
+        Made if it is not there, and kept, so that a later run goes on from it; None takes one that
+        is removed in the end.
+    job
+        What is computed, as values that JSON can hold; a folder of anything else is refused.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds something else or cannot be made.
+    """
+    if work is None:
+        with tempfile.TemporaryDirectory(prefix="vpbsd-") as folder:
+            yield Path(folder)
+        return
+    earlier = read_job(work)
+    if earlier is None:
+        if work.exists() and (not work.is_dir() or any(work.iterdir())):
+            raise OutputError(f"'{work}' holds something else; name a new folder")
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make the folder '{work}': {error.strerror}") from error
+        write_job(work, job)
+    elif changed := changes(earlier, job):
+        raise OutputError(
+            f"'{work}' holds the counts of a run that differs: {'; '.join(changed)}; name another "
+            "folder, or remove this one to count anew"
+        )
+    yield work
 
 
 def _short(value: object) -> str:

@@ -24,9 +24,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -46,8 +43,8 @@ from vpbsd.blockwise import (
     projected_peak_bytes,
     run_blocks,
 )
-from vpbsd.blockwise.ledger import changes, read_job, write_job
-from vpbsd.errors import ConfigError, OutputError
+from vpbsd.blockwise.ledger import results_folder
+from vpbsd.errors import ConfigError
 from vpbsd.geometry import Triplet, VoxelSize
 from vpbsd.machine import available_memory_bytes
 from vpbsd.metrics.calibre import CAPILLARY_RADIUS_UM, require_radius
@@ -155,7 +152,7 @@ def score_by_block(
         capillary_radius_um=options.capillary_radius_um,
         cutoff_um=(options.halo_voxels - 1) * min(voxel_size_um.zyx_um),
     )
-    with _folder(options.work, _job(mask, truth, plan, rules)) as folder:
+    with results_folder(options.work, _job(mask, truth, plan, rules)) as folder:
         operation = _Count(
             CachedVolume(mask, _CACHE_BYTES), CachedVolume(truth, _CACHE_BYTES), rules, folder
         )
@@ -225,30 +222,6 @@ def _run(
             "stopped, and nothing was kept; with --work FOLDER the same command goes on from "
             "where it was stopped"
         ) from None
-
-
-@contextmanager
-def _folder(work: Path | None, job: dict[str, Any]) -> Iterator[Path]:
-    """Yield the folder of the counts, checked to be of this job; without one, a passing one."""
-    if work is None:
-        with tempfile.TemporaryDirectory(prefix="vpbsd-evaluate-") as folder:
-            yield Path(folder)
-        return
-    earlier = read_job(work)
-    if earlier is None and work.exists() and (not work.is_dir() or any(work.iterdir())):
-        raise OutputError(f"'{work}' holds something else; name a new folder with --work")
-    if earlier is None:
-        try:
-            work.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make the folder '{work}': {error.strerror}") from error
-        write_job(work, job)
-    elif changed := changes(earlier, job):
-        raise OutputError(
-            f"'{work}' holds the counts of an evaluation that differs: {'; '.join(changed)}; name "
-            "another folder with --work, or remove it"
-        )
-    yield work
 
 
 def _job(mask: Volume, truth: Volume, plan: Plan, rules: Rules) -> dict[str, Any]:

@@ -19,9 +19,7 @@ from __future__ import annotations
 
 import logging
 import math
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +39,7 @@ from vpbsd.blockwise import (
     projected_peak_bytes,
     run_blocks,
 )
-from vpbsd.blockwise.ledger import changes, read_job, write_job
+from vpbsd.blockwise.ledger import results_folder
 from vpbsd.errors import ConfigError, DataError, OutputError
 from vpbsd.geometry import Box, Triplet, VoxelSize, as_triplet
 from vpbsd.graph.regions.counting import Distances, count_block
@@ -162,7 +160,7 @@ def count_tissue(
     plan = plan_counting(mask, voxel_size, regions, tissue, options)
     labels = [v for v in (regions, tissue) if v is not None]
     job = _job(mask, voxel_size, plan, options) | {"labels": [v.fingerprint() for v in labels]}
-    with _folder(options.work, job) as folder:
+    with results_folder(options.work, job) as folder:
         operation = _Count(
             CachedVolume(mask, _CACHE_BYTES), voxel_size, options, folder, regions, tissue
         )
@@ -308,30 +306,6 @@ def _run(
 ) -> None:
     with failures_in_kind():
         run_blocks(plan, operation, ledger=ledger, workers=workers, on_done=on_done)
-
-
-@contextmanager
-def _folder(work: Path | None, job: dict[str, Any]) -> Iterator[Path]:
-    """Yield the folder of the counts, checked to be of this job; without one, a passing one."""
-    if work is None:
-        with tempfile.TemporaryDirectory(prefix="vpbsd-regions-") as folder:
-            yield Path(folder)
-        return
-    earlier = read_job(work)
-    if earlier is not None and (changed := changes(earlier, job)):
-        raise OutputError(
-            f"'{work}' holds the counts of a run that differs: {'; '.join(changed)}; remove the "
-            "folder to count anew, or run the earlier command to finish it"
-        )
-    if earlier is None:
-        if work.exists() and (not work.is_dir() or any(work.iterdir())):
-            raise OutputError(f"'{work}' holds something else; name a folder that is new")
-        try:
-            work.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make the folder '{work}': {error.strerror}") from error
-        write_job(work, job)
-    yield work
 
 
 def _job(
