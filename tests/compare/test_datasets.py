@@ -62,6 +62,38 @@ def test_first_labelled_volumes_are_taken(root: Path, tmp_path: Path) -> None:
         opened(tmp_path, settings=settings(root), labelled=3)
 
 
+def labelled(data_set: Dataset) -> list[str]:
+    return [v.name for v in data_set.run.data.labelled]
+
+
+def test_each_seed_draws_its_own_labelled_volumes(tmp_path: Path) -> None:
+    own = {k: v for k, v in settings(tmp_path).items() if k != "data"}
+    many = {**SIMULATED, "labelled": {"count": 6, "shape_voxels": [8, 12, 12]}}
+    two, three = (
+        opened(tmp_path, simulated=many, settings=own, labelled=n, draw_labelled=True)
+        for n in (2, 3)
+    )
+    draws = [labelled(two.of_seed(seed)) for seed in range(8)]
+    assert all(len(set(draw)) == 2 for draw in draws)
+    assert {name for draw in draws for name in draw} == set(labelled(two))
+    # A few are among the many, and a seed draws the same each time.
+    assert [labelled(three.of_seed(seed))[:2] for seed in range(8)] == draws
+    assert two.of_seed(5).run.seed == 5
+    # What is learnt from decides whether a training is the same; what is scored stays.
+    prints = two.of_seed(0).fingerprints
+    assert sorted(k for k in prints if k.startswith("labelled")) == sorted(
+        key for name in draws[0] for key in (f"labelled/{name}", f"labelled/{name}/label")
+    )
+    assert two.of_seed(0).scored_fingerprints == two.of_seed(1).scored_fingerprints
+
+
+def test_without_a_draw_all_seeds_learn_from_the_first(root: Path, tmp_path: Path) -> None:
+    first = opened(tmp_path, settings=settings(root), labelled=1)
+    assert {tuple(labelled(first.of_seed(seed))) for seed in range(8)} == {("labelled_a",)}
+    with pytest.raises(ValueError, match="draws labelled volumes: set 'labelled' too"):
+        opened(tmp_path, settings=settings(root), draw_labelled=True)
+
+
 def test_refused_setting_names_the_data_set(root: Path, tmp_path: Path) -> None:
     changes = {**settings(root), "distill.stepz": 3}
     with pytest.raises(ConfigError, match=r"data set d: distill\.stepz: .*not permitted"):

@@ -24,7 +24,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def plan(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     tables = {"semi": "tiny_rivals:SEMI", "distillation": "tiny_rivals:DISTILLATION"}
-    monkeypatch.setattr(methods, "TABLES", {**tables, "net": "tiny_rivals:NETS"})
+    tables |= {"net": "tiny_rivals:NETS", "classical": "vpbsd.compare.tuned:CLASSICAL"}
+    monkeypatch.setattr(methods, "TABLES", tables)
 
     def planned(**changed: Any) -> dict[str, Job]:
         config = comparison(root, **changed)
@@ -127,6 +128,25 @@ def test_data_set_may_have_methods_of_its_own(plan: Any, root: Path) -> None:
         *("train one/supervised_only/seed_0", "train two/on_both/seed_0"),
     ]
     assert len(jobs["train one/supervised_only/seed_0"].run.data.labelled) == 1
+
+
+def test_each_seed_learns_from_what_it_draws(plan: Any, root: Path) -> None:
+    drawn = {"name": "d", "settings": settings(root), "labelled": 1, "draw_labelled": True}
+    wanted = ["vpbsd", "threshold", "oracle_threshold"]
+    jobs = plan(datasets=[drawn], seeds=range(6), methods=wanted)
+    draws = [jobs[f"train d/vpbsd/seed_{s}"].run.data.labelled for s in range(6)]
+    assert {len(draw) for draw in draws} == {1}
+    assert len(set(draws)) == 2
+    for seed, draw in enumerate(draws):
+        assert jobs[f"teacher d/teacher/seed_{seed}"].run.data.labelled == draw
+        # A classical method is tuned on the seed's volumes, an oracle on what it is scored on.
+        tuned = jobs[f"evaluate d/threshold/seed_{seed}"]
+        assert (tuned.seed, tuned.run.data.labelled) == (seed, draw)
+    oracles = [job for job in jobs.values() if job.method.name == "oracle_threshold"]
+    assert [(job.name, job.seed) for job in oracles] == [("evaluate d/oracle_threshold", None)]
+    one, other = draws.index(draws[0]), next(s for s in range(6) if draws[s] != draws[0])
+    first, second = (jobs[f"train d/vpbsd/seed_{s}"].identity["data"] for s in (one, other))
+    assert first != second
 
 
 def test_method_that_does_not_fit_the_data_set_is_refused_at_once(plan: Any) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from vpbsd.config import (
     DatasetConfig,
@@ -45,6 +47,7 @@ _ROLES = ("labelled", "unlabelled", "validation", "test")
 # Beyond the seeds that training draws simulated patches from (1000 a run, a few stages each), so
 # that no patch is ever cut from a validation or test volume.
 _SEEDS_PER_SET = 1_000_000
+_LABELLED_STREAM = 0x4C41
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,26 @@ class Dataset:
         (z, y, x) edge of the sub-blocks of the statistics.
     methods
         In place of those of the comparison.
+    drawn
+        Labelled volumes that each seed draws from those of ``run``; None = all learn from the same.
     """
 
     name: str
     run: RunConfig
     edge_voxels: Triplet
     methods: tuple[MethodConfig, ...] = ()
+    drawn: int | None = None
+
+    def of_seed(self, seed: int) -> Dataset:
+        """Return what a seed learns from: the run with that seed and the volumes that it draws."""
+        run = self.run.model_copy(update={"seed": seed})
+        if self.drawn is None:
+            return replace(self, run=run)
+        listed = run.data.labelled
+        order = np.random.default_rng((_LABELLED_STREAM, seed)).permutation(len(listed))
+        labelled = tuple(listed[i] for i in order[: self.drawn])
+        data = run.data.model_copy(update={"labelled": labelled})
+        return replace(self, run=run.model_copy(update={"data": data}))
 
     @property
     def scored_on(self) -> ScoredOn:
@@ -140,21 +157,24 @@ def open_dataset(config: DatasetConfig, folder: Path) -> Dataset:
         tree["data"] = _simulated(config.simulated, root)
     run = parse_config(tree, source=f"data set {config.name}")
     if config.labelled is not None:
-        run = _first_labelled(run, config.labelled, config.name)
+        run = _first_labelled(run, config.labelled, config.name, keep_all=config.draw_labelled)
     if not run.data.test and not run.data.validation:
         raise ConfigError(
             f"data set {config.name} has neither test nor validation volumes: list data.test"
         )
-    return Dataset(config.name, run, config.edge_voxels, config.methods)
+    drawn = config.labelled if config.draw_labelled else None
+    return Dataset(config.name, run, config.edge_voxels, config.methods, drawn)
 
 
-def _first_labelled(run: RunConfig, count: int, name: str) -> RunConfig:
+def _first_labelled(run: RunConfig, count: int, name: str, *, keep_all: bool) -> RunConfig:
     listed = run.data.labelled
     if count > len(listed):
         raise ConfigError(
             f"data set {name} is to learn from {count} labelled volumes and lists {len(listed)}: "
             "list more, or lower 'labelled'"
         )
+    if keep_all:
+        return run
     data = run.data.model_copy(update={"labelled": listed[:count]})
     return run.model_copy(update={"data": data})
 

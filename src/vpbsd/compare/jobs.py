@@ -96,39 +96,47 @@ def plan_jobs(config: CompareConfig, datasets: Sequence[Dataset], out: Path) -> 
     ConfigError
         If a method is not known or does not fit a data set.
     """
-    planners = [_Planner(config, dataset, out) for dataset in datasets]
+    timings: dict[str, dict[str, Job]] = {dataset.name: {} for dataset in datasets}
     jobs: dict[str, Job] = {}
     for seed in config.seeds:
-        for planner in planners:
-            for job in planner.jobs(seed):
+        for dataset in datasets:
+            planner = _Planner(config, dataset.of_seed(seed), seed, out, timings[dataset.name])
+            for job in planner.jobs():
                 jobs.setdefault(job.name, job)
     return list(jobs.values())
 
 
 class _Planner:
-    """The jobs of one data set."""
+    """The jobs of one seed on one data set."""
 
-    def __init__(self, config: CompareConfig, dataset: Dataset, out: Path) -> None:
-        self._config, self._dataset = config, dataset
+    def __init__(
+        self,
+        config: CompareConfig,
+        dataset: Dataset,
+        seed: int,
+        out: Path,
+        timings: dict[str, Job],
+    ) -> None:
+        self._config, self._dataset, self._seed = config, dataset, seed
         self._folder = out / dataset.name
         self._methods = choose_methods(dataset.methods or config.methods)
-        self._timings: dict[str, Job] = {}
+        self._timings = timings
 
-    def jobs(self, seed: int) -> Iterator[Job]:
-        """Yield the jobs of a seed; the first one asked for is the one that is timed."""
+    def jobs(self) -> Iterator[Job]:
+        """Yield the jobs; the first one asked for, of any seed, is the one that is timed."""
         for method in self._methods:
             if method.how in ("classical", "oracle"):
                 yield self._classical(method)
                 continue
-            run = self._run(method, seed)
+            run = self._run(method)
             teacher = None
             if _needs_teacher(method, run):
-                teacher = self._teacher(method, run, seed)
+                teacher = self._teacher(method, run)
                 yield teacher
             if method.how == "teacher" and teacher is not None:
                 yield self._evaluation(replace(teacher, method=method))
                 continue
-            train = self._training(method, run, seed, teacher)
+            train = self._training(method, run, teacher)
             if self._config.budget.kind == "seconds":
                 timing = self._timings.setdefault(method.name, _timing(train))
                 yield timing
@@ -137,39 +145,39 @@ class _Planner:
             yield train
             yield self._evaluation(train)
 
-    def _run(self, method: Method, seed: int) -> RunConfig:
-        changes = {**method.settings, "seed": seed, "name": f"{self._dataset.name}/{method.name}"}
+    def _run(self, method: Method) -> RunConfig:
+        changes = {**method.settings, "name": f"{self._dataset.name}/{method.name}"}
         budget = self._config.budget
         if budget.kind == "steps" and budget.value is not None:
             changes["distill.steps"] = int(budget.value)
         tree = change_settings(self._dataset.run.model_dump(mode="json"), changes)
         return parse_config(tree, source=f"method {method.name} on {self._dataset.name}")
 
-    def _teacher(self, method: Method, run: RunConfig, seed: int) -> Job:
+    def _teacher(self, method: Method, run: RunConfig) -> Job:
         sections = {name: getattr(run, name) for name in _TEACHER_SECTIONS}
         # The last stage is that of the data set: whoever shares the teacher also shares what it
         # says, for patches of that shape.
-        shared = self._dataset.run.model_copy(update={"seed": seed, **sections})
+        shared = self._dataset.run.model_copy(update=sections)
         identity = self._teacher_identity(shared)
         name = "teacher"
-        if identity != self._teacher_identity(self._dataset.run.model_copy(update={"seed": seed})):
+        if identity != self._teacher_identity(self._dataset.run):
             name = f"teacher_{_hash({**identity, 'seed': None})}"
-        folder = self._folder / name / f"seed_{seed}"
-        return self._job("teacher", method, seed, folder, shared, identity)
+        folder = self._folder / name / f"seed_{self._seed}"
+        return self._job("teacher", method, self._seed, folder, shared, identity)
 
     def _teacher_identity(self, run: RunConfig) -> dict[str, Any]:
         identity = stage_identity(run, self._dataset.fingerprints, *_TEACHER_SECTIONS)
         return {**identity, "labels": {"patch_voxels": list(run.distill.patch_voxels)}}
 
-    def _training(self, method: Method, run: RunConfig, seed: int, teacher: Job | None) -> Job:
+    def _training(self, method: Method, run: RunConfig, teacher: Job | None) -> Job:
         identity = {
             "method": method.key or method.how,
             **stage_identity(run, self._dataset.fingerprints, "student", "distill"),
             "budget": self._config.budget.model_dump(mode="json"),
             "teacher": None if teacher is None else dict(teacher.identity),
         }
-        folder = self._folder / method.name / f"seed_{seed}"
-        train = self._job("train", method, seed, folder, run, identity)
+        folder = self._folder / method.name / f"seed_{self._seed}"
+        train = self._job("train", method, self._seed, folder, run, identity)
         if teacher is None:
             return train
         same = run.distill.patch_voxels == teacher.run.distill.patch_voxels
@@ -184,11 +192,15 @@ class _Planner:
         identity = {
             "method": f"{method.how} {method.key}",
             "settings": dict(method.settings),
-            "data": self._dataset.fingerprints,
+            # An oracle sees nothing but what it is scored on.
+            "data": self._dataset.fingerprints if method.how == "classical" else {},
             **self._scored(),
         }
-        folder = self._folder / method.name
-        return self._job("evaluate", method, None, folder, self._dataset.run, identity)
+        folder, seed = self._folder / method.name, None
+        if method.how == "classical" and self._dataset.drawn is not None:
+            # Tuned on the volumes that this seed has drawn.
+            folder, seed = folder / f"seed_{self._seed}", self._seed
+        return self._job("evaluate", method, seed, folder, self._dataset.run, identity)
 
     def _scored(self) -> dict[str, Any]:
         return {

@@ -93,6 +93,9 @@ class DatasetConfig(Section):
     """Volumes to simulate, in place of a ``data`` section."""
     labelled: PositiveInt | None = None
     """Learn from the first so many labelled volumes; absent = from all."""
+    draw_labelled: bool = False
+    """Each seed learns from ``labelled`` volumes drawn by itself, so that not one choice of them
+    decides; a seed's few are among its many."""
     edge_voxels: Shape = (32, 32, 32)
     """(z, y, x) edge of the sub-blocks that intervals are bootstrapped over."""
     methods: tuple[MethodConfig, ...] = ()
@@ -113,6 +116,8 @@ class DatasetConfig(Section):
                 f"data set {self.name} is simulated and has a data section: leave out one of the "
                 "two"
             )
+        if self.draw_labelled and self.labelled is None:
+            raise ValueError(f"data set {self.name} draws labelled volumes: set 'labelled' too")
         if "seed" in changed:
             raise ValueError(f"data set {self.name} sets a seed: list seeds in the comparison")
         return self
