@@ -62,10 +62,20 @@ def test_one_seed_after_the_other(plan: Any) -> None:
 
 
 def test_methods_share_the_teacher_that_they_would_train_alike(plan: Any) -> None:
-    jobs = plan(methods=["vpbsd", "no_distillation", "lambda_dis_3", "from_teacher"])
+    jobs = plan(methods=["vpbsd", "no_distillation", "lambda_dis_x3", "from_teacher"])
     assert [name for name in jobs if name.startswith("teacher")] == ["teacher tubes/teacher/seed_0"]
     trained = [job for job in jobs.values() if job.kind == "train"]
     assert {job.needs for job in trained} == {("teacher tubes/teacher/seed_0",)}
+
+
+def test_weights_are_tried_as_multiples_of_the_data_sets(plan: Any, root: Path) -> None:
+    changed = {**settings(root), "pretrain.alpha": 2.0, "distill.semi_weight": 10.0}
+    wanted = ["alpha_x3", "lambda_dis_x0.3", "lambda_semi_x3"]
+    jobs = plan(datasets=[{"name": "d", "settings": changed}], methods=wanted)
+    alpha, dis, semi = (jobs[f"train d/{name}/seed_0"].run for name in wanted)
+    assert (alpha.pretrain.alpha, alpha.distill.semi_weight) == (6.0, 10.0)
+    assert (dis.distill.distill_weight, dis.distill.semi_weight) == (0.3, 10.0)
+    assert (semi.distill.semi_weight, semi.pretrain.alpha) == (30.0, 2.0)
 
 
 def test_another_teacher_has_a_folder_of_its_own_which_others_share(plan: Any) -> None:

@@ -58,7 +58,7 @@ def test_each_ablation_switches_off_one_part() -> None:
 
 
 def test_design_choices_cover_what_the_paper_leaves_open() -> None:
-    changed = [key for m in chosen("design") for key in m.settings]
+    changed = [key for m in chosen("design") for key in (*m.settings, *m.factors)]
     counts = {key: changed.count(key) for key in changed}
     assert counts == {
         # Sizes 32, 128, 512 x dimensions 8, 32, 128, but for the usual 128 x 32.

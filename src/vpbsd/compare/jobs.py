@@ -151,6 +151,9 @@ class _Planner:
         if budget.kind == "steps" and budget.value is not None:
             changes["distill.steps"] = int(budget.value)
         tree = change_settings(self._dataset.run.model_dump(mode="json"), changes)
+        for key, factor in method.factors.items():
+            section, name = key.split(".")
+            tree[section][name] *= factor
         return parse_config(tree, source=f"method {method.name} on {self._dataset.name}")
 
     def _teacher(self, method: Method, run: RunConfig) -> Job:

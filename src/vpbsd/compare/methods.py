@@ -59,6 +59,8 @@ class Method:
         labelled volumes; ``oracle``: the same, tuned on the very volume that is scored.
     settings
         Changes to the data set's run, by dotted key.
+    factors
+        Numbers of the data set's run that are multiplied, by dotted key.
     table, key
         Where a rival or classical method is found: ``module:NAME``, and its name there.
     """
@@ -68,6 +70,7 @@ class Method:
     what: str
     how: How = "stages"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    factors: Mapping[str, float] = field(default_factory=dict)
     table: str = ""
     key: str = ""
 
@@ -221,14 +224,15 @@ def _design_choices() -> list[Method]:
         for dimension in _CODEBOOK_DIMENSIONS
         if (size, dimension) != (usual.size, usual.dimension)
     ]
+    # As multiples, since the weights themselves are tuned for each comparison.
     weights = [
-        choice(f"{name}_{value:g}", f"{name} = {value:g}", **{key: value})
+        Method(f"{name}_x{factor:g}", "design", f"{factor:g} {name}", factors={key: factor})
         for name, key in (
-            ("alpha", "pretrain__alpha"),
-            ("lambda_dis", "distill__distill_weight"),
-            ("lambda_semi", "distill__semi_weight"),
+            ("alpha", "pretrain.alpha"),
+            ("lambda_dis", "distill.distill_weight"),
+            ("lambda_semi", "distill.semi_weight"),
         )
-        for value in (0.3, 3.0)
+        for factor in (0.3, 3.0)
     ]
     return [
         *books,
