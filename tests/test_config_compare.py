@@ -124,7 +124,9 @@ def test_comparisons_and_runs_are_told_apart() -> None:
     assert "demo" in shipped_recipes()
     assert not {name for name in shipped_recipes() if "smoke" in name}
     assert find_recipe("compare_smoke", "compare") == find_recipe("smoke", "compare")
-    with pytest.raises(ConfigError, match=r"no recipe file 'demo'.*one of: cpu, explore, gpu, smoke"):
+    with pytest.raises(
+        ConfigError, match=r"no recipe file 'demo'.*one of: cpu, explore, gpu, smoke"
+    ):
         find_recipe("demo", "compare")
 
 

@@ -74,3 +74,16 @@ def family(pid: int) -> list[psutil.Process]:
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Return those that still run; one that nobody has waited for yet does not."""
     return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def slurm_processes(folder: Path) -> list[psutil.Process]:
+    """Return all processes of all jobs of the pretended SLURM that still run."""
+    groups = {int(file.read_text()) for file in folder.glob("*/pid")}
+    return alive([p for p in psutil.process_iter() if _group(p.pid) in groups])
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None

@@ -7,54 +7,15 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import dask
-import psutil
 import pytest
 from block_operations import Trial, line_of_blocks
-from block_processes import HERE, alive, wait_until
+from block_processes import slurm_processes, wait_until
 
 from vpbsd.blockwise import Workers, run_blocks
 from vpbsd.errors import ConfigError, MissingExtraError
-
-
-@pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Put the commands on the path; the folder with script, output and process of every job."""
-    pytest.importorskip("dask_jobqueue")
-    folder = tmp_path / "slurm"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{HERE / 'fake_slurm'}:{os.environ['PATH']}")
-    monkeypatch.setenv("FAKE_SLURM", str(folder))
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
-    settings = {
-        "jobqueue.slurm.interface": "lo",
-        "jobqueue.slurm.walltime": "00:10:00",
-        "jobqueue.slurm.account": "vessels",
-        "jobqueue.slurm.job-script-prologue": ["export FROM_THE_SITE=1"],
-        "jobqueue.slurm.scheduler-options": {"dashboard_address": None},
-        # A job that has ended is replaced after this long.
-        "distributed.deploy.lost-worker-timeout": "1s",
-    }
-    with dask.config.set(settings):
-        yield folder
-    for process in _jobs(folder):
-        process.kill()
-
-
-def _jobs(folder: Path) -> list[psutil.Process]:
-    """Return all processes of all jobs that still run."""
-    groups = {int(file.read_text()) for file in folder.glob("*/pid")}
-    return alive([p for p in psutil.process_iter() if _group(p.pid) in groups])
-
-
-def _group(pid: int) -> int | None:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return None
 
 
 @pytest.mark.slow
@@ -89,7 +50,7 @@ def test_jobs_are_started_replaced_when_they_end_and_cancelled(slurm: Path, mark
 
     assert (slurm / "2" / "cancelled").exists()
     assert (slurm / "3" / "cancelled").exists()
-    wait_until(lambda: not _jobs(slurm), "all jobs have ended", 10.0)
+    wait_until(lambda: not slurm_processes(slurm), "all jobs have ended", 10.0)
 
 
 def test_jobs_that_slurm_would_not_take_are_refused_at_once(slurm: Path, marks: Path) -> None:
