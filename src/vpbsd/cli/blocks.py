@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vpbsd.blockwise import Part, Workers
     from vpbsd.convert import ConvertOptions
     from vpbsd.geometry import Triplet
-    from vpbsd.graph import GraphOptions
+    from vpbsd.graph import GraphOptions, GraphReport
     from vpbsd.metrics.evaluate import EvaluateOptions
     from vpbsd.segment import SegmentOptions, SegmentReport
 
@@ -25,6 +25,7 @@ __all__ = [
     "default_workers",
     "evaluate_options",
     "graph_options",
+    "part_lines",
     "report_lines",
     "segment_options",
 ]
@@ -190,14 +191,16 @@ def graph_options(options: argparse.Namespace, shape: Triplet) -> GraphOptions:
     )
 
 
+def part_lines(report: SegmentReport | GraphReport) -> Iterator[tuple[str, str]]:
+    """Yield names and values to show when a part of a job array is done, and others are not."""
+    yield "this part", f"finished ({report.blocks} blocks now, {report.resumed_blocks} before)"
+    yield "left to other parts", f"{report.missing_blocks} blocks"
+
+
 def report_lines(report: SegmentReport) -> Iterator[tuple[str, str]]:
     """Yield names and values to show when a segmentation is done."""
     if report.missing_blocks:
-        yield (
-            "this part",
-            f"finished ({report.blocks} blocks now, {report.resumed_blocks} before)",
-        )
-        yield "left to other parts", f"{report.missing_blocks} blocks"
+        yield from part_lines(report)
         return
     yield "wrote", str(report.mask)
     if report.probability is not None:

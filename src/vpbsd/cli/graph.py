@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vpbsd.cli.blocks import graph_options, part_lines
 from vpbsd.cli.console import echo_voxel_size, opened, stderr, tell
 from vpbsd.cli.regions import add_region_options
 
@@ -67,7 +68,6 @@ def graph(options: argparse.Namespace) -> int:
     """Make the graph of a mask, or tell what it would take."""
     with opened(options.volume, options.voxel_size) as volume:
         size = volume.require_voxel_size()
-        from vpbsd.cli.blocks import graph_options
         from vpbsd.cli.progress import log_to
         from vpbsd.graph.build import run_graph
         from vpbsd.graph.job import prepare_graph
@@ -103,11 +103,7 @@ def _plan_lines(job: GraphJob) -> Iterator[tuple[str, str]]:
 
 def _report_lines(report: GraphReport) -> Iterator[tuple[str, str]]:
     if report.missing_blocks:
-        yield (
-            "this part",
-            f"finished ({report.blocks} blocks now, {report.resumed_blocks} before)",
-        )
-        yield "left to other parts", f"{report.missing_blocks} blocks"
+        yield from part_lines(report)
         return
     yield "wrote", str(report.out)
     if report.elsewhere:
