@@ -187,6 +187,21 @@ def test_more_labelled_volumes_leave_the_others_as_they_are(tmp_path: Path) -> N
     )
 
 
+def test_roles_may_have_specimens_of_their_own(tmp_path: Path) -> None:
+    own = {k: v for k, v in settings(tmp_path).items() if k != "data"}
+    volumes = {**SIMULATED["volumes"], "zoom": [1, 1]}
+    test = {"count": 2, "specimen_seed": [2, 7]}
+    apart = {**SIMULATED, "volumes": volumes, "test": test}
+    opened(tmp_path, simulated=apart, settings=own)
+
+    def microscope(role: str, index: int) -> Any:
+        file = tmp_path / f"data/sim/{role}/volume_{index:03d}.json"
+        return json.loads(file.read_text("utf-8"))["microscope"]
+
+    assert microscope("test", 0) == microscope("labelled", 0) == microscope("labelled", 1)
+    assert microscope("test", 1) != microscope("test", 0)
+
+
 def test_simulated_volumes_are_written_once_and_never_replaced(tmp_path: Path) -> None:
     own = {k: v for k, v in settings(tmp_path).items() if k != "data"}
     opened(tmp_path, simulated=SIMULATED, settings=own)

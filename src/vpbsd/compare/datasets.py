@@ -191,8 +191,8 @@ def _simulated(config: SimulatedDataConfig, root: Path) -> dict[str, Any]:
         # A folder is moved to its name when it is complete, so that it exists means it is whole.
         if not target.exists():
             logger.info("simulating %d %s volumes in %s", part.count, role, target)
-            shape = part.shape_voxels or config.volumes.shape_voxels
-            volumes = config.volumes.model_copy(update={"shape_voxels": shape})
+            own = part.model_dump(include={"shape_voxels", "specimen_seed"}, exclude_none=True)
+            volumes = config.volumes.model_copy(update=own)
             seed = (config.seed + 1) * _SEEDS_PER_SET + number
             write_simulated(target, volumes, seed, part.count)
         data[role] = [_volume(role, i, labelled=role != "unlabelled") for i in range(part.count)]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, StringConstraints, model_validator
 
-from vpbsd.config.data import SimulateConfig
+from vpbsd.config.data import SimulateConfig, Specimens
 from vpbsd.config.recipes import flat_settings, read_tree, validated
 from vpbsd.config.section import Section, Shape
 
@@ -64,6 +64,8 @@ class SimulatedPart(Section):
     count: PositiveInt
     shape_voxels: Shape | None = None
     """(z, y, x); absent, that of ``volumes``."""
+    specimen_seed: Specimens | None = None
+    """Tissues and microscopes of this role; absent, those of ``volumes``."""
 
 
 class SimulatedDataConfig(Section):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from vpbsd.config.section import Range, Section, Shape
 
-__all__ = ["DataConfig", "SimulateConfig", "VolumeConfig"]
+__all__ = ["DataConfig", "SimulateConfig", "Specimens", "VolumeConfig"]
+
+Specimens = NonNegativeInt | Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+"""Seed of one specimen and its microscope, or seeds of several."""
 
 
 class VolumeConfig(Section):
@@ -79,9 +82,10 @@ class SimulateConfig(Section):
     """(z, y, x) voxel size of the simulated camera before ``zoom``."""
     zoom: Range = (0.6, 1.8)
     """Range of a factor on the voxel size: how coarsely the same anatomy is seen."""
-    specimen_seed: int | None = None
+    specimen_seed: Specimens | None = None
     """Kind of tissue and microscope are drawn once, from this seed: one specimen, one instrument.
-    If absent they differ from volume to volume, as wide training wants it."""
+    Of several seeds, each grown network has the next, over and over. If absent they differ from
+    volume to volume, as wide training wants it."""
     images_per_anatomy: int = Field(default=4, ge=1)
     """Images (each with its own crop, flip, zoom and microscope) per grown network."""
     geometry: tuple[Path, ...] = ()

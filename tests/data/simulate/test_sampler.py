@@ -212,3 +212,22 @@ def test_one_specimen_has_one_microscope() -> None:
     assert not np.array_equal(seen[0].mask, seen[1].mask)
     others = [SimulatedVolumes(wide, 0).volume(index) for index in (0, 4)]
     assert others[0].microscope != others[1].microscope
+
+
+def test_several_specimens_come_one_after_the_other() -> None:
+    settings = {"shape_voxels": (16, 24, 24), "zoom": (1.0, 1.0), "images_per_anatomy": 2}
+    alone = [
+        SimulatedVolumes(SimulateConfig(**settings, specimen_seed=seed), 0).volume(0).microscope
+        for seed in (5, 6)
+    ]
+    assert alone[0] != alone[1]
+    both = SimulatedVolumes(SimulateConfig(**settings, specimen_seed=(5, 6)), 0)
+    # Two images of each grown network, which is of one specimen.
+    found = [both.volume(index).microscope for index in range(6)]
+    assert found == [alone[i] for i in (0, 0, 1, 1, 0, 0)]
+
+
+@pytest.mark.parametrize("seed", [(), -1, (3, -1), "five"])
+def test_specimens_are_seeds(seed: object) -> None:
+    with pytest.raises(ValidationError):
+        SimulateConfig(specimen_seed=seed)

@@ -91,17 +91,22 @@ class SimulatedVolumes:
             raster = self._label(which).crop(self.config.shape_voxels, voxel_size, rng, scale)
         else:
             network, raster = self._view(index, voxel_size, rng)
-        microscope = sample_microscope(self._specimen(rng, 0), voxel_size)
+        microscope = sample_microscope(
+            self._specimen(rng, index // self.config.images_per_anatomy, 0), voxel_size
+        )
         counts = image(raster, microscope, voxel_size, rng)
         return SimulatedVolume(
             counts, raster.mask, raster.occupancy, network, voxel_size, microscope
         )
 
-    def _specimen(self, rng: np.random.Generator, part: int) -> np.random.Generator:
+    def _specimen(self, rng: np.random.Generator, anatomy: int, part: int) -> np.random.Generator:
         """Return what tissue and microscope are drawn from; for one specimen always the same."""
-        if self.config.specimen_seed is None:
+        seed = self.config.specimen_seed
+        if seed is None:
             return rng
-        return np.random.default_rng([self.config.specimen_seed, part])
+        if isinstance(seed, tuple):
+            seed = seed[anatomy % len(seed)]
+        return np.random.default_rng([seed, part])
 
     def _zooms(self, anatomy: int) -> tuple[float, float]:
         """Range of zooms for the images of one anatomy, which is grown for the coarsest."""
@@ -125,7 +130,7 @@ class SimulatedVolumes:
             return self._anatomies[anatomy]
         rng = np.random.default_rng([self.seed, anatomy, 0])
         extent = self._extent_um(anatomy)
-        network = grow_network(extent, rng, sample_growth(self._specimen(rng, 1), extent))
+        network = grow_network(extent, rng, sample_growth(self._specimen(rng, anatomy, 1), extent))
         self._anatomies[anatomy] = network
         if len(self._anatomies) > _ANATOMIES_KEPT:
             self._anatomies.popitem(last=False)
