@@ -78,7 +78,6 @@ def test_each_seed_draws_its_own_labelled_volumes(tmp_path: Path) -> None:
     assert {name for draw in draws for name in draw} == set(labelled(two))
     # A few are among the many, and a seed draws the same each time.
     assert [labelled(three.of_seed(seed))[:2] for seed in range(8)] == draws
-    assert two.of_seed(5).run.seed == 5
     # What is learnt from decides whether a training is the same; what is scored stays.
     prints = two.of_seed(0).fingerprints
     assert sorted(k for k in prints if k.startswith("labelled")) == sorted(
@@ -89,7 +88,9 @@ def test_each_seed_draws_its_own_labelled_volumes(tmp_path: Path) -> None:
 
 def test_without_a_draw_all_seeds_learn_from_the_first(root: Path, tmp_path: Path) -> None:
     first = opened(tmp_path, settings=settings(root), labelled=1)
-    assert {tuple(labelled(first.of_seed(seed))) for seed in range(8)} == {("labelled_a",)}
+    # Itself, so that files are opened and read for their fingerprints once for all seeds.
+    assert all(first.of_seed(seed) is first for seed in range(8))
+    assert labelled(first) == ["labelled_a"]
     with pytest.raises(ValueError, match="draws labelled volumes: set 'labelled' too"):
         opened(tmp_path, settings=settings(root), draw_labelled=True)
 

@@ -75,15 +75,13 @@ class Dataset:
     drawn: int | None = None
 
     def of_seed(self, seed: int) -> Dataset:
-        """Return what a seed learns from: the run with that seed and the volumes that it draws."""
-        run = self.run.model_copy(update={"seed": seed})
+        """Return what a seed learns from: itself, or the data set with the volumes it draws."""
         if self.drawn is None:
-            return replace(self, run=run)
-        listed = run.data.labelled
+            return self
+        listed = self.run.data.labelled
         order = np.random.default_rng((_LABELLED_STREAM, seed)).permutation(len(listed))
         labelled = tuple(listed[i] for i in order[: self.drawn])
-        data = run.data.model_copy(update={"labelled": labelled})
-        return replace(self, run=run.model_copy(update={"data": data}))
+        return replace(self, run=_learning_from(self.run, labelled))
 
     @property
     def scored_on(self) -> ScoredOn:
@@ -157,7 +155,9 @@ def open_dataset(config: DatasetConfig, folder: Path) -> Dataset:
         tree["data"] = _simulated(config.simulated, root)
     run = parse_config(tree, source=f"data set {config.name}")
     if config.labelled is not None:
-        run = _first_labelled(run, config.labelled, config.name, keep_all=config.draw_labelled)
+        _require_labelled(run, config.labelled, config.name)
+        if not config.draw_labelled:
+            run = _learning_from(run, run.data.labelled[: config.labelled])
     if not run.data.test and not run.data.validation:
         raise ConfigError(
             f"data set {config.name} has neither test nor validation volumes: list data.test"
@@ -166,16 +166,16 @@ def open_dataset(config: DatasetConfig, folder: Path) -> Dataset:
     return Dataset(config.name, run, config.edge_voxels, config.methods, drawn)
 
 
-def _first_labelled(run: RunConfig, count: int, name: str, *, keep_all: bool) -> RunConfig:
-    listed = run.data.labelled
-    if count > len(listed):
+def _require_labelled(run: RunConfig, count: int, name: str) -> None:
+    if count > len(run.data.labelled):
         raise ConfigError(
-            f"data set {name} is to learn from {count} labelled volumes and lists {len(listed)}: "
-            "list more, or lower 'labelled'"
+            f"data set {name} is to learn from {count} labelled volumes and lists "
+            f"{len(run.data.labelled)}: list more, or lower 'labelled'"
         )
-    if keep_all:
-        return run
-    data = run.data.model_copy(update={"labelled": listed[:count]})
+
+
+def _learning_from(run: RunConfig, labelled: tuple[VolumeConfig, ...]) -> RunConfig:
+    data = run.data.model_copy(update={"labelled": labelled})
     return run.model_copy(update={"data": data})
 
 

@@ -118,6 +118,7 @@ class _Planner:
         timings: dict[str, Job],
     ) -> None:
         self._config, self._dataset, self._seed = config, dataset, seed
+        self._base = dataset.run.model_copy(update={"seed": seed})
         self._folder = out / dataset.name
         self._methods = choose_methods(dataset.methods or config.methods)
         self._timings = timings
@@ -150,7 +151,7 @@ class _Planner:
         budget = self._config.budget
         if budget.kind == "steps" and budget.value is not None:
             changes["distill.steps"] = int(budget.value)
-        tree = change_settings(self._dataset.run.model_dump(mode="json"), changes)
+        tree = change_settings(self._base.model_dump(mode="json"), changes)
         for key, factor in method.factors.items():
             section, name = key.split(".")
             tree[section][name] *= factor
@@ -160,10 +161,10 @@ class _Planner:
         sections = {name: getattr(run, name) for name in _TEACHER_SECTIONS}
         # The last stage is that of the data set: whoever shares the teacher also shares what it
         # says, for patches of that shape.
-        shared = self._dataset.run.model_copy(update=sections)
+        shared = self._base.model_copy(update=sections)
         identity = self._teacher_identity(shared)
         name = "teacher"
-        if identity != self._teacher_identity(self._dataset.run):
+        if identity != self._teacher_identity(self._base):
             name = f"teacher_{_hash({**identity, 'seed': None})}"
         folder = self._folder / name / f"seed_{self._seed}"
         return self._job("teacher", method, self._seed, folder, shared, identity)
@@ -203,7 +204,7 @@ class _Planner:
         if method.how == "classical" and self._dataset.drawn is not None:
             # Tuned on the volumes that this seed has drawn.
             folder, seed = folder / f"seed_{self._seed}", self._seed
-        return self._job("evaluate", method, seed, folder, self._dataset.run, identity)
+        return self._job("evaluate", method, seed, folder, self._base, identity)
 
     def _scored(self) -> dict[str, Any]:
         return {
