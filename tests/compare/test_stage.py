@@ -16,11 +16,11 @@ from lightning_fabric import Fabric
 
 from vpbsd.compare.distillation import DISTILLATION
 from vpbsd.compare.semi import SEMI, cross_teaching
-from vpbsd.compare.stage import RivalData, RivalStage, UnlabelledPatches
+from vpbsd.compare.stage import RivalData, RivalStage
 from vpbsd.compare.student import StudentObjective
 from vpbsd.config import CodebookConfig, RunConfig, TeacherConfig, parse_config
 from vpbsd.data.collection import TrainingVolume
-from vpbsd.data.patches import PatchSampler
+from vpbsd.data.patches import PatchSampler, UnlabelledPatches
 from vpbsd.geometry import VoxelSize
 from vpbsd.models import Model, Student, Teacher, load_model, save_model
 from vpbsd.segment import TorchRuntime
@@ -200,19 +200,3 @@ def test_a_batch_holds_what_its_method_needs(name: str, tmp_path: Path) -> None:
     assert all(torch.equal(v, again[k]) for k, v in batch.items())
     for other in (one.batch(2, 0, 1), one.batch(1, 1, 2)):
         assert not torch.equal(batch["unlabelled"], other["unlabelled"])
-
-
-def test_two_looks_at_the_same_voxels() -> None:
-    patches = UnlabelledPatches([LOOSE], (16, 16, 16), 5)
-    found = patches.patch(7)
-    assert found.keys() == {"plain", "unlabelled"}
-    plain, look = found["plain"], found["unlabelled"]
-    assert plain.shape == look.shape == (1, 16, 16, 16)
-    assert not torch.equal(plain, look)
-    # Bright stays brighter than dark.
-    bright = plain > plain.mean()
-    assert look[bright].mean() > look[~bright].mean() + 0.1
-    assert torch.equal(patches.patch(7)["plain"], plain)
-    assert not torch.equal(patches.patch(8)["plain"], plain)
-    other = UnlabelledPatches([LOOSE], (16, 16, 16), 6).patch(7)
-    assert not torch.equal(other["plain"], plain)

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from vpbsd.config import SimulateConfig
 from vpbsd.data.collection import TrainingVolume
-from vpbsd.data.patches import PatchSampler, aligned_box, draw_aligned, simulated_volume
+from vpbsd.data.patches import (
+    PatchSampler,
+    UnlabelledPatches,
+    aligned_box,
+    draw_aligned,
+    simulated_volume,
+)
 from vpbsd.errors import ConfigError
 from vpbsd.geometry import Box
 from vpbsd.segment import read_padded
@@ -239,3 +245,27 @@ def test_geometry_of_real_labels_can_be_simulated(tmp_path: Path) -> None:
     )
     made = simulated_volume(config, 0, 0)
     assert 0 < made.truth(Box.whole(made.shape)).mean() < 1
+
+
+def test_two_looks_at_the_same_voxels() -> None:
+    patches = UnlabelledPatches([volume()], (16, 16, 16), 5)
+    found = patches.patch(7)
+    assert found.keys() == {"plain", "unlabelled"}
+    plain, look = found["plain"], found["unlabelled"]
+    assert plain.shape == look.shape == (1, 16, 16, 16)
+    assert not torch.equal(plain, look)
+    # Bright stays brighter than dark.
+    bright = plain > plain.mean()
+    assert look[bright].mean() > look[~bright].mean() + 0.1
+    assert torch.equal(patches.patch(7)["plain"], plain)
+    assert not torch.equal(patches.patch(8)["plain"], plain)
+    other = UnlabelledPatches([volume()], (16, 16, 16), 6).patch(7)
+    assert not torch.equal(other["plain"], plain)
+
+
+def test_batches_of_unlabelled_patches_are_patches_in_turn() -> None:
+    patches = UnlabelledPatches([volume()], (16, 16, 16), 5)
+    batch = patches.batch(3, 2, rank=1, ranks=2)
+    for place, number in enumerate((14, 15)):
+        for key, value in patches.patch(number).items():
+            assert torch.equal(batch[key][place], value)

@@ -200,6 +200,11 @@ def _ablations() -> list[Method]:
             distill__self_teaching=0.0,
         ),
         without(
+            "labels_only_teacher",
+            "teacher fine-tuned on labels alone, as in the paper",
+            finetune__semi_weight=0.0,
+        ),
+        without(
             "homogeneous_teacher",
             "teacher without self-attention, convolutional like the student",
             teacher__attention_blocks=0,

@@ -6,7 +6,7 @@ patches and their augmentation come from the ``distill`` section of the run, as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,45 +16,14 @@ from torch import Tensor
 
 from vpbsd.compare.objective import Objective
 from vpbsd.config import DistillConfig
-from vpbsd.data.augment import augment_intensity, draw_geometry, resample, source_box
 from vpbsd.data.collection import TrainingVolume
-from vpbsd.data.patches import PatchSampler
-from vpbsd.geometry import Triplet
+from vpbsd.data.patches import UNLABELLED_STREAM, PatchSampler, UnlabelledPatches
 from vpbsd.segment import Predictor
 from vpbsd.stages.distill import Guidance
 from vpbsd.stages.loop import Validation
 from vpbsd.stages.validation import validate_segmentation
 
-__all__ = ["RivalData", "RivalStage", "UnlabelledPatches"]
-
-# Another stream of random numbers than the labelled patches draw from.
-_UNLABELLED_STREAM = 1
-
-
-class UnlabelledPatches:
-    """Patches of images without labels, as they are and augmented, by seed and number.
-
-    Parameters
-    ----------
-    volumes
-        Each is drawn as often as the others.
-    patch
-        Patch shape (z, y, x) in voxels.
-    seed
-        Patches with another seed are independent.
-    """
-
-    def __init__(self, volumes: Sequence[TrainingVolume], patch: Triplet, seed: int) -> None:
-        self._volumes, self._patch, self._seed = volumes, patch, seed
-
-    def patch(self, number: int) -> dict[str, Tensor]:
-        """Return ``plain`` and ``unlabelled`` (c, z, y, x), two looks at the same voxels."""
-        rng = np.random.default_rng((_UNLABELLED_STREAM, self._seed, number))
-        volume = self._volumes[int(rng.integers(len(self._volumes)))]
-        geometry = draw_geometry(rng, volume.shape, self._patch)
-        box = source_box(geometry, volume.shape)
-        plain = resample(volume.intensities(box), box, geometry)
-        return {"plain": plain, "unlabelled": augment_intensity(plain, rng)}
+__all__ = ["RivalData", "RivalStage"]
 
 
 @dataclass(frozen=True)
@@ -121,17 +90,16 @@ class RivalStage:
             first = (step * ranks + rank) * count
             found = [self._unlabelled_patch(first + i) for i in range(count)]
             batch |= {key: torch.stack([one[key] for one in found]) for key in found[0]}
-        warmup = max(1, round(settings.steps * settings.semi_warmup_share))
         return {
             **batch,
-            "ramp": torch.tensor(min(1.0, (step + 1) / warmup)),
+            "ramp": torch.tensor(settings.ramp(step)),
             "progress": torch.tensor(step / settings.steps),
         }
 
     def _unlabelled_patch(self, number: int) -> dict[str, Tensor]:
         source = self._data.unlabelled
         if isinstance(source, Guidance):
-            rng = np.random.default_rng((_UNLABELLED_STREAM, self._data.labelled.seed, number))
+            rng = np.random.default_rng((UNLABELLED_STREAM, self._data.labelled.seed, number))
             return source.patch(rng, self.settings.patch_voxels)
         assert source is not None
         return source.patch(number)

@@ -15,8 +15,9 @@ from vpbsd.compare.deployed import predictor_of, save_deployed
 from vpbsd.compare.jobs import Job
 from vpbsd.compare.records import begin, finish, read_facts
 from vpbsd.compare.rival import Rival
-from vpbsd.compare.stage import RivalData, RivalStage, UnlabelledPatches
+from vpbsd.compare.stage import RivalData, RivalStage
 from vpbsd.config import RunConfig, parse_config
+from vpbsd.data.patches import UnlabelledPatches
 from vpbsd.errors import ConfigError
 from vpbsd.models import load_model
 from vpbsd.stages.distill import Guidance

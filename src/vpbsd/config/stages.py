@@ -44,23 +44,46 @@ class PretrainConfig(StageConfig):
     """Off: the teacher starts from random weights (ablation)."""
 
 
-class FinetuneConfig(StageConfig):
-    """Stage 2: the teacher learns to segment from labelled patches."""
+class GuidedStageConfig(StageConfig):
+    """Stages that learn from labels, and from pseudo-labels of unlabelled patches beside them."""
 
-    steps: int = Field(default=400, ge=1)
-    codebook_weight: float = Field(default=0.1, ge=0)
-    """Weight of L_cb beside L_seg, so that codes stay in use."""
-
-
-class DistillConfig(StageConfig):
-    """Stage 3: the student learns from labels, pseudo-labels and the teacher's codes."""
-
-    steps: int = Field(default=1500, ge=1)
-    learning_rate: float = Field(default=3e-3, gt=0)
     unlabelled_batch_size: int = Field(default=1, ge=0)
     """Unlabelled patches per step, beside ``batch_size`` labelled ones."""
     semi_weight: float = Field(default=1.0, ge=0)
     """lambda_semi; 0 switches pseudo-labels off."""
+    semi_warmup_share: float = Field(default=0.2, ge=0, lt=1)
+    """Share of the steps over which lambda_semi rises from 0."""
+
+    @model_validator(mode="after")
+    def _unlabelled_needs_a_batch(self) -> Self:
+        if self.semi_weight > 0 and self.unlabelled_batch_size == 0:
+            raise ValueError(
+                "semi_weight > 0 needs unlabelled_batch_size >= 1; set semi_weight to 0 to train "
+                "without pseudo-labels"
+            )
+        return self
+
+    def ramp(self, step: int) -> float:
+        """Return the share of lambda_semi that counts at a step, from above 0 to 1."""
+        return min(1.0, (step + 1) / max(1, round(self.steps * self.semi_warmup_share)))
+
+
+class FinetuneConfig(GuidedStageConfig):
+    """Stage 2: the teacher learns to segment from labelled patches and from its own average."""
+
+    steps: int = Field(default=400, ge=1)
+    semi_weight: float = Field(default=3.0, ge=0)
+    """lambda_semi of the pseudo-labels of its own average; 0 leaves it to the labels, as in the
+    paper."""
+    codebook_weight: float = Field(default=0.1, ge=0)
+    """Weight of L_cb beside L_seg, so that codes stay in use."""
+
+
+class DistillConfig(GuidedStageConfig):
+    """Stage 3: the student learns from labels, pseudo-labels and the teacher's codes."""
+
+    steps: int = Field(default=1500, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
     pseudo_labels: Literal["soft", "hard"] = "hard"
     """The teacher's probability, or its decision weighted by how sure it is."""
     distill_weight: float = Field(default=1.0, ge=0)
@@ -71,17 +94,6 @@ class DistillConfig(StageConfig):
     self_teaching: float = Field(default=0.5, ge=0, le=1)
     """Share of the student's own moving average in the pseudo-labels, reached as lambda_semi is;
     0 leaves them to the teacher, as in the paper."""
-    semi_warmup_share: float = Field(default=0.2, ge=0, lt=1)
-    """Share of the steps over which lambda_semi rises from 0."""
-
-    @model_validator(mode="after")
-    def _unlabelled_needs_a_batch(self) -> Self:
-        if self.semi_weight > 0 and self.unlabelled_batch_size == 0:
-            raise ValueError(
-                "distill.semi_weight > 0 needs distill.unlabelled_batch_size >= 1; "
-                "set semi_weight to 0 to train without pseudo-labels"
-            )
-        return self
 
     @property
     def uses_teacher(self) -> bool:

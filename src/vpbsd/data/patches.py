@@ -23,13 +23,18 @@ from vpbsd.geometry import Box, Triplet
 from vpbsd.volumes import ArrayVolume, estimate_intensity
 
 __all__ = [
+    "UNLABELLED_STREAM",
     "AlignedPatch",
     "LabelledPatch",
     "PatchSampler",
+    "UnlabelledPatches",
     "aligned_box",
     "draw_aligned",
     "simulated_volume",
 ]
+
+UNLABELLED_STREAM = 1
+"""Before the seed: unlabelled patches draw from another stream than the labelled ones."""
 
 _TRIES_FOR_VESSELS = 4
 _PATCHES_PER_SIMULATED_VOLUME = 8
@@ -123,6 +128,38 @@ class PatchSampler:
 
     def _open_simulated(self, index: int) -> TrainingVolume:
         return _as_training_volume(self._simulated, index, labelled=True)
+
+
+class UnlabelledPatches:
+    """Patches of images without labels, as they are and augmented, by seed and number.
+
+    Parameters
+    ----------
+    volumes
+        Each is drawn as often as the others.
+    patch
+        Patch shape (z, y, x) in voxels.
+    seed
+        Patches with another seed are independent.
+    """
+
+    def __init__(self, volumes: Sequence[TrainingVolume], patch: Triplet, seed: int) -> None:
+        self._volumes, self._patch, self._seed = volumes, patch, seed
+
+    def patch(self, number: int) -> dict[str, Tensor]:
+        """Return ``plain`` and ``unlabelled`` (c, z, y, x), two looks at the same voxels."""
+        rng = np.random.default_rng((UNLABELLED_STREAM, self._seed, number))
+        volume = self._volumes[int(rng.integers(len(self._volumes)))]
+        geometry = draw_geometry(rng, volume.shape, self._patch)
+        box = source_box(geometry, volume.shape)
+        plain = resample(volume.intensities(box), box, geometry)
+        return {"plain": plain, "unlabelled": augment_intensity(plain, rng)}
+
+    def batch(self, step: int, size: int, rank: int = 0, ranks: int = 1) -> dict[str, Tensor]:
+        """Return ``size`` patches stacked along a first axis, distinct for each rank."""
+        first = (step * ranks + rank) * size
+        patches = [self.patch(first + i) for i in range(size)]
+        return {key: torch.stack([p[key] for p in patches]) for key in ("plain", "unlabelled")}
 
 
 def simulated_volume(

@@ -12,12 +12,10 @@ unlabelled patch at a time is too few to measure on.
 from __future__ import annotations
 
 import copy
-from typing import Self, cast
+from typing import Generic, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-
-from vpbsd.models.student import Student
 
 __all__ = ["EMA_DECAY", "EmaTeacher"]
 
@@ -25,20 +23,24 @@ EMA_DECAY = 0.99
 """Largest alpha: UA-MT, SSL4MIS and BCP all use it."""
 
 
-class EmaTeacher(nn.Module):
-    """Moving average of a student, part of the training state but never of the gradient.
+Net = TypeVar("Net", bound=nn.Module)
+
+
+class EmaTeacher(nn.Module, Generic[Net]):
+    """Moving average of a net in training, part of the training state but never of the gradient.
 
     Parameters
     ----------
     student
-        Where the average starts.
+        Where the average starts; a net that maps (B, C, D, H, W) to logits (B, 1, D, H, W), or see
+        :meth:`logits`.
     decay
         Largest alpha, 0 to below 1.
     """
 
-    def __init__(self, student: Student, decay: float = EMA_DECAY) -> None:
+    def __init__(self, student: Net, decay: float = EMA_DECAY) -> None:
         super().__init__()
-        self.net = copy.deepcopy(student).requires_grad_(False)
+        self.net: Net = copy.deepcopy(student).requires_grad_(False)
         self.decay = decay
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.train(False)
@@ -48,7 +50,7 @@ class EmaTeacher(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def follow(self, student: Student) -> None:
+    def follow(self, student: nn.Module) -> None:
         """Move towards the student; the first time, become its copy."""
         updates = cast(Tensor, self.updates)
         alpha = min(1 - 1 / (int(updates) + 1), self.decay)
@@ -63,4 +65,8 @@ class EmaTeacher(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Return vessel probabilities (B, 1, D, H, W) of (B, C, D, H, W), without gradient."""
-        return cast(Tensor, self.net(images)).float().sigmoid()
+        return self.logits(images).float().sigmoid()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return what the averaged net says; for nets with more to say than that, override it."""
+        return cast(Tensor, self.net(images))

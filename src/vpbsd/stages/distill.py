@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from vpbsd.config import DistillConfig
 from vpbsd.data.collection import TrainingVolume
-from vpbsd.data.patches import PatchSampler, draw_aligned
+from vpbsd.data.patches import UNLABELLED_STREAM, PatchSampler, draw_aligned
 from vpbsd.losses.distillation import assignment_distillation_loss, vector_distillation_loss
 from vpbsd.losses.pseudo_label import calibrated, pseudo_label_loss
 from vpbsd.losses.segmentation import segmentation_loss
@@ -40,9 +40,6 @@ from vpbsd.stages.loop import Validation
 from vpbsd.stages.validation import validate_segmentation
 
 __all__ = ["DistillObjective", "DistillStage", "Guidance"]
-
-# Another stream of random numbers than the labelled patches draw from.
-_UNLABELLED_STREAM = 1
 
 
 class Guidance:
@@ -77,7 +74,7 @@ class DistillObjective(nn.Module):
         super().__init__()
         self.student, self.config = student, config
         self.threshold = 0.5 if guidance is None else guidance.threshold
-        self.average: EmaTeacher | None = None
+        self.average: EmaTeacher[Student] | None = None
         if guidance is not None and config.semi_weight > 0 and config.self_teaching > 0:
             self.average = EmaTeacher(student)
         self.projection: Projection | None = None
@@ -161,14 +158,13 @@ class DistillStage:
         first = (step * ranks + rank) * config.unlabelled_batch_size
         guided = [
             self._guidance.patch(
-                np.random.default_rng((_UNLABELLED_STREAM, self._sampler.seed, first + i)),
+                np.random.default_rng((UNLABELLED_STREAM, self._sampler.seed, first + i)),
                 config.patch_voxels,
             )
             for i in range(config.unlabelled_batch_size)
         ]
         batch |= {key: torch.stack([g[key] for g in guided]) for key in guided[0]}
-        warmup = max(1, round(config.steps * config.semi_warmup_share))
-        return {**batch, "ramp": torch.tensor(min(1.0, (step + 1) / warmup))}
+        return {**batch, "ramp": torch.tensor(config.ramp(step))}
 
     def validate(self) -> Validation:
         """Score whole validation volumes as the deployed net would segment them."""

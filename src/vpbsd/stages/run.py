@@ -28,7 +28,7 @@ from lightning_fabric import Fabric
 
 from vpbsd.config import RunConfig, StageConfig, save_config
 from vpbsd.data.collection import Collection, TrainingVolume, open_collection
-from vpbsd.data.patches import PatchSampler, simulated_volume
+from vpbsd.data.patches import PatchSampler, UnlabelledPatches, simulated_volume
 from vpbsd.errors import CheckpointError
 from vpbsd.machine import (
     Device,
@@ -41,7 +41,7 @@ from vpbsd.models import Model, Student, Teacher, load_model
 from vpbsd.provenance import provenance, write_json_atomic
 from vpbsd.stages.checkpoint import refuse_other_run
 from vpbsd.stages.distill import DistillStage, Guidance
-from vpbsd.stages.finetune import FinetuneStage
+from vpbsd.stages.finetune import FinetuneData, FinetuneStage
 from vpbsd.stages.label import TeacherRuntime, label_volumes
 from vpbsd.stages.loop import CHECKPOINT, OnStep, Stage, StageResult, run_stage
 from vpbsd.stages.pretrain import PretrainStage
@@ -245,10 +245,11 @@ def finetune(run: Run) -> StageResult:
                 "vpbsd pretrain again in another folder"
             )
         teacher, upstream = net, first.fingerprint
+    sampler = run.sampler(run.collection.labelled, "finetune")
+    loose = UnlabelledPatches(run.images, config.finetune.patch_voxels, sampler.seed)
     stage = FinetuneStage(
         teacher,
-        run.sampler(run.collection.labelled, "finetune"),
-        run.validation,
+        FinetuneData(sampler, loose, run.validation),
         config.finetune,
         run.identity("teacher", "codebook", "finetune", pretrained=upstream),
         run.runtime(teacher),
