@@ -104,14 +104,20 @@ def write_graph(
                 )
 
 
-def read_graph(folder: Path) -> VesselGraph:
+def read_graph(folder: Path | str) -> VesselGraph:
     """Read the graph that `write_graph` wrote, exactly.
+
+    Parameters
+    ----------
+    folder
+        That holds ``nodes.parquet`` and ``edges.parquet``.
 
     Raises
     ------
     VolumeFormatError
         If a table is missing, cut short, of another version, or not of the same graph as the other.
     """
+    folder = Path(folder)
     nodes, edges = _opened(folder / "nodes.parquet"), _opened(folder / "edges.parquet")
     noted, graph_of_edges = _noted(nodes, folder), _noted(edges, folder)
     if noted != graph_of_edges:
