@@ -36,7 +36,7 @@ COLUMNS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--count", type=int, default=3, help="volumes of each kind but the large one")
+    parser.add_argument("--count", type=int, default=3, help="volumes of each small kind")
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a tiny volume, only to see it work")
     arguments = parser.parse_args()

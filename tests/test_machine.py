@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from vpbsd import machine
+from vpbsd import machine, resources
 from vpbsd.errors import ConfigError
 from vpbsd.machine import (
     available_memory_bytes,
@@ -135,16 +135,16 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_container_quota(tmp_path: Path, content: str, expected: float | None) -> None:
     file = tmp_path / "cpu.max"
     file.write_text(content)
-    assert machine._cgroup_cores(file) == expected
-    assert machine._cgroup_cores(tmp_path / "none") is None
+    assert resources._cgroup_cores(file) == expected
+    assert resources._cgroup_cores(tmp_path / "none") is None
 
 
 def test_flags_are_read_from_cpuinfo(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: fpu avx2 avx512_bf16\n"
-    monkeypatch.setattr(machine, "_cpuinfo", lambda: text)
+    monkeypatch.setattr(resources, "_cpuinfo", lambda: text)
     assert machine.cpu_flags() == {"fpu", "avx2", "avx512_bf16"}
-    assert machine._cpu_name() == "Some CPU"
-    monkeypatch.setattr(machine, "_cpuinfo", lambda: "")
+    assert resources._cpu_name() == "Some CPU"
+    monkeypatch.setattr(resources, "_cpuinfo", lambda: "")
     assert machine.cpu_flags() == frozenset()
 
 

@@ -32,6 +32,7 @@ from vpbsd.errors import ConfigError, OutputError
 from vpbsd.geometry import Triplet, as_triplet
 from vpbsd.machine import available_memory_bytes, free_bytes
 from vpbsd.provenance import library_versions, provenance
+from vpbsd.resources import describe_host
 from vpbsd.volumes import (
     CachedVolume,
     Location,
@@ -168,7 +169,9 @@ def _job(volume: Volume, out: Location, options: ConvertOptions) -> OutputJob:
     about = {
         "kind": "labels" if options.labels else "image",
         "input": {"source": volume.source, "fingerprint": fingerprint},
-        "provenance": provenance(options.command, {volume.source: fingerprint}),
+        "provenance": provenance(
+            options.command, {volume.source: fingerprint}, machine=describe_host()
+        ),
     }
     return OutputJob(
         plan=plan,

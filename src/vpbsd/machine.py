@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import resource
 import sys
 from dataclasses import dataclass
@@ -18,7 +17,13 @@ import psutil
 
 from vpbsd.errors import ConfigError
 from vpbsd.malloc import tune_malloc
-from vpbsd.resources import available_memory_bytes, free_bytes
+from vpbsd.resources import (
+    available_memory_bytes,
+    cpu_flags,
+    describe_host,
+    free_bytes,
+    usable_cores,
+)
 
 __all__ = [
     "Device",
@@ -45,7 +50,6 @@ RuntimePrecision = Literal["bf16", "fp32", "int8"]
 Device = Literal["cpu", "cuda"]
 
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
-_NOTED_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,49 +111,6 @@ def _default_threads() -> int:
     return int(asked) if asked.isdecimal() and int(asked) > 0 else usable_cores()
 
 
-def usable_cores() -> int:
-    """Cores that this process may use: affinity and container quota taken into account."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    quota = _cgroup_cores(Path("/sys/fs/cgroup/cpu.max"))
-    return cores if quota is None else max(1, min(cores, round(quota)))
-
-
-def _cgroup_cores(file: Path) -> float | None:
-    """Return the cores a container may use; ``cpu.max`` holds ``QUOTA|max PERIOD`` in µs."""
-    try:
-        quota, period = file.read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return None
-    return None if quota == "max" else float(quota) / float(period)
-
-
-def cpu_flags() -> frozenset[str]:
-    """Instruction-set flags of the processor as Linux names them; empty elsewhere."""
-    for line in _cpuinfo().splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
-
-
-def _cpuinfo() -> str:
-    try:
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _cpu_name() -> str:
-    for line in _cpuinfo().splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            return value.strip()
-    return platform.processor() or platform.machine()
-
-
 def choose_device(setting: Literal["auto", "cpu", "cuda"] = "auto") -> Device:
     """Return the device to compute on; ``auto`` is the GPU where there is one.
 
@@ -208,19 +169,12 @@ def resident_bytes() -> int:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Describe processor, memory, GPUs and interpreter as JSON-able values, for provenance."""
+    """Describe the host as :func:`describe_host` does, its GPUs and torch, for provenance."""
     import torch
 
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    flags = cpu_flags()
     return {
-        "system": f"{platform.system()} {platform.release()}",
-        "cpu": _cpu_name(),
-        "cores": usable_cores(),
-        "cpu_flags": [flag for flag in _NOTED_FLAGS if flag in flags],
-        "memory_bytes": int(psutil.virtual_memory().total),
-        "gpus": gpus,
-        "python": platform.python_version(),
+        **describe_host(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "torch": torch.__version__,
         "torch_threads": torch.get_num_threads(),
     }

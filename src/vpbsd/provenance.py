@@ -49,7 +49,8 @@ def provenance(
     inputs
         Name of each input and its fingerprint.
     machine
-        From ``vpbsd.machine.describe_machine()``; what it returns needs torch, this does not.
+        From ``vpbsd.machine.describe_machine()`` or, without torch,
+        ``vpbsd.resources.describe_host()``.
     seed
         Of the random numbers, where there were any.
 

@@ -215,6 +215,8 @@ def test_the_folder_tells_what_was_done(mask, tmp_path) -> None:
     assert summary["voxel_size_um"] == [1, 1, 1]
     assert summary["shape_voxels"] == list(SHAPE)
     assert summary["provenance"]["command"] == "vpbsd graph x"
+    assert summary["provenance"]["machine"]["cores"] >= 1
+    assert "torch" not in summary["provenance"]["machine"]
     assert summary["options"]["cavity_voxels"] == 64
     assert summary["options"]["block_voxels"] == [20, 20, 20]
     assert [step["step"] for step in summary["cleaning"]][:2] == ["cavities", "duplicates"]

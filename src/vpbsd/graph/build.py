@@ -28,6 +28,7 @@ from vpbsd.graph.job import SUMMARY, GraphJob, noted_digest, prepare_graph
 from vpbsd.graph.options import GraphOptions, GraphReport
 from vpbsd.graph.output import log_name, write_output
 from vpbsd.provenance import provenance
+from vpbsd.resources import describe_host
 from vpbsd.volumes import Location, Volume, open_volume
 
 __all__ = ["build_graph", "run_graph"]
@@ -246,5 +247,7 @@ def _about(job: GraphJob) -> dict[str, Any]:
             "block_voxels": list(job.plan.block),
             "halo_voxels": list(job.plan.halo),
         },
-        "provenance": provenance(job.options.command, {source: fingerprint}),
+        "provenance": provenance(
+            job.options.command, {source: fingerprint}, machine=describe_host()
+        ),
     }
