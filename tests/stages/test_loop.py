@@ -55,6 +55,7 @@ class LineStage:
         self.identity = {"settings": {"which": identity}, "seed": 0}
         self.scores = scores
         self.kept: list[int] = []
+        self.heeded: list[float] = []
         self.modes: list[bool] = []
 
     def batch(self, step: int, rank: int, ranks: int) -> dict[str, Tensor]:
@@ -66,6 +67,9 @@ class LineStage:
         self.modes.append(self.objective.training)
         score = -abs(3 - self.objective.a.item()) if self.scores is None else self.scores.pop(0)
         return Validation(score, {"a": self.objective.a.item()})
+
+    def heed(self, validation: Validation) -> None:
+        self.heeded.append(validation.metrics["a"])
 
     def keep(self, validation: Validation, step: int) -> None:
         self.kept.append(step)

@@ -200,6 +200,12 @@ def _ablations() -> list[Method]:
             distill__self_teaching=0.0,
         ),
         without(
+            "no_recalibration",
+            "own averages cut at 1/2, not at their thresholds on the validation volumes",
+            finetune__recalibrate=False,
+            distill__recalibrate=False,
+        ),
+        without(
             "labels_only_teacher",
             "teacher fine-tuned on labels alone, as in the paper",
             finetune__semi_weight=0.0,

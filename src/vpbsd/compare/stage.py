@@ -114,6 +114,9 @@ class RivalStage:
             block_voxels=getattr(predictor, "block", None),
         )
 
+    def heed(self, validation: Validation) -> None:
+        """Go on as before: rivals train as published."""
+
     def keep(self, validation: Validation, step: int) -> None:
         """Save the deployed net."""
         self._save(validation, step)

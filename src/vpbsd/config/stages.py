@@ -53,6 +53,8 @@ class GuidedStageConfig(StageConfig):
     """lambda_semi; 0 switches pseudo-labels off."""
     semi_warmup_share: float = Field(default=0.2, ge=0, lt=1)
     """Share of the steps over which lambda_semi rises from 0."""
+    recalibrate: bool = True
+    """Cut what the net's own average says at the threshold of the last validation, not at 1/2."""
 
     @model_validator(mode="after")
     def _unlabelled_needs_a_batch(self) -> Self:

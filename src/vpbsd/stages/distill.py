@@ -33,10 +33,10 @@ from vpbsd.losses.pseudo_label import calibrated, pseudo_label_loss
 from vpbsd.losses.segmentation import segmentation_loss
 from vpbsd.machine import Device, Precision
 from vpbsd.models import Model, Projection, Student, Teacher, save_model
-from vpbsd.models.ema import EmaTeacher
 from vpbsd.segment import TorchRuntime
 from vpbsd.stages.label import TeacherLabels
 from vpbsd.stages.loop import Validation
+from vpbsd.stages.self_teaching import SelfTeacher
 from vpbsd.stages.validation import validate_segmentation
 
 __all__ = ["DistillObjective", "DistillStage", "Guidance"]
@@ -74,9 +74,9 @@ class DistillObjective(nn.Module):
         super().__init__()
         self.student, self.config = student, config
         self.threshold = 0.5 if guidance is None else guidance.threshold
-        self.average: EmaTeacher[Student] | None = None
+        self.average: SelfTeacher[Student] | None = None
         if guidance is not None and config.semi_weight > 0 and config.self_teaching > 0:
-            self.average = EmaTeacher(student)
+            self.average = SelfTeacher(student, recalibrate=config.recalibrate)
         self.projection: Projection | None = None
         if guidance is not None and config.uses_codes:
             codebook = guidance.net.codebook
@@ -170,6 +170,11 @@ class DistillStage:
         """Score whole validation volumes as the deployed net would segment them."""
         runtime = TorchRuntime(self._student, self.precision, self.device)
         return validate_segmentation(runtime, self._validation, stage=self.name)
+
+    def heed(self, validation: Validation) -> None:
+        """Let the student's average label at the threshold that was found."""
+        if self.objective.average is not None:
+            self.objective.average.heed(validation.threshold)
 
     def keep(self, validation: Validation, step: int) -> None:
         """Save the student, without the projection."""

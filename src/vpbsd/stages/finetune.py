@@ -24,7 +24,6 @@ from vpbsd.data.patches import PatchSampler, UnlabelledPatches
 from vpbsd.losses.pseudo_label import pseudo_label_loss
 from vpbsd.losses.segmentation import segmentation_loss
 from vpbsd.models import CodeUsage, Teacher, save_model
-from vpbsd.models.ema import EmaTeacher
 from vpbsd.models.teacher import TeacherOutput
 from vpbsd.stages.codes import (
     batch_perplexity,
@@ -34,12 +33,13 @@ from vpbsd.stages.codes import (
 )
 from vpbsd.stages.label import TeacherRuntime
 from vpbsd.stages.loop import Validation
+from vpbsd.stages.self_teaching import SelfTeacher
 from vpbsd.stages.validation import validate_segmentation
 
 __all__ = ["FinetuneData", "FinetuneObjective", "FinetuneStage"]
 
 
-class _AveragedTeacher(EmaTeacher[Teacher]):
+class _AveragedTeacher(SelfTeacher[Teacher]):
     """The moving average of the teacher, which segments."""
 
     def logits(self, images: Tensor) -> Tensor:
@@ -53,7 +53,9 @@ class FinetuneObjective(nn.Module):
         super().__init__()
         self.teacher, self.config = teacher, config
         teacher.train_only("segment")
-        self.average = _AveragedTeacher(teacher) if config.semi_weight > 0 else None
+        self.average: _AveragedTeacher | None = None
+        if config.semi_weight > 0:
+            self.average = _AveragedTeacher(teacher, recalibrate=config.recalibrate)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return ``loss``, ``seg``, ``cb``, the batch's code ``perplexity`` and mostly ``semi``."""
@@ -133,6 +135,11 @@ class FinetuneStage:
         refuse_collapsed_codebook(self._teacher, usage)
         metrics = {**found.metrics, **usage_metrics(usage)}
         return Validation(found.score, metrics, found.threshold)
+
+    def heed(self, validation: Validation) -> None:
+        """Let the teacher's average label at the threshold that was found."""
+        if self.objective.average is not None:
+            self.objective.average.heed(validation.threshold)
 
     def keep(self, validation: Validation, step: int) -> None:
         """Save the teacher."""

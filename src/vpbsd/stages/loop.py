@@ -87,6 +87,9 @@ class Stage(Protocol):
     def validate(self) -> Validation:
         """Score the objective's net as it is, on whole volumes."""
 
+    def heed(self, validation: Validation) -> None:
+        """Let what validation found change how training goes on."""
+
     def keep(self, validation: Validation, step: int) -> None:
         """Save the net as the best so far."""
 
@@ -241,6 +244,8 @@ class _Trainer:
             if result.score > state.best_score or self.stage.settings.keep == "last":
                 self.stage.keep(result, step)
                 state = state.with_best(result.score, step)
+        # Not before, since the averaged weights take the place of all state.
+        self.stage.heed(result)
         self.stage.objective.train()
         self.fabric.barrier()
         seconds = time.monotonic() - began

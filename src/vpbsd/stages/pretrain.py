@@ -93,6 +93,9 @@ class PretrainStage:
         refuse_collapsed_codebook(self._teacher, usage)
         return Validation(-metrics["rec"], metrics)
 
+    def heed(self, validation: Validation) -> None:
+        """Go on as before: nothing is segmented yet."""
+
     def keep(self, validation: Validation, step: int) -> None:
         """Save the teacher."""
         metadata = {"stage": self.name, "step": step, "scores": dict(validation.metrics)}
