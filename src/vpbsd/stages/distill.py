@@ -6,10 +6,11 @@ r"""Stage 3: the light student learns from labels, pseudo-labels and the teacher
     q = (1 - \mu) q_T + \mu q_{\bar S}
 
 with q what pseudo-labels are made of (:mod:`vpbsd.losses.pseudo_label`): the teacher's probability
-and, with a share mu, that of the student's own moving average. A large teacher that learnt few
-labels errs on microscopes it has no label of; a small student that learns from many such patches
-averages its accidents out, and where the two disagree neither is trusted much. In the paper mu is
-0; the average is the mean teacher of Tarvainen & Valpola (2017).
+and, with a share mu, that of the student's own moving average, each shifted so that 1/2 is where
+its net decides best on the validation volumes (:mod:`vpbsd.stages.self_teaching`). A large teacher
+that learnt few labels errs on microscopes it has no label of; a small student that learns from many
+such patches averages its accidents out, and where the two disagree neither is trusted much. In the
+paper mu is 0; the average is the mean teacher of Tarvainen & Valpola (2017).
 
 A student without any teacher (``semi_weight`` 0, ``target`` none) is the supervised-only student
 that it is compared with: same net, same labels, same steps.

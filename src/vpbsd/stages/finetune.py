@@ -2,10 +2,11 @@ r"""Stage 2: the teacher learns to segment from labelled patches, and from what 
 
 .. math:: L = L_{seg}(\hat Y, Y) + \lambda_{semi} L_{semi}(\hat Y_u, q_{\bar T}) + w_{cb} L_{cb}
 
-with :math:`q_{\bar T}` the probability that the moving average of the teacher's own weights sees
-in an unlabelled patch before its intensities are augmented. In the paper :math:`\lambda_{semi}` is
-0; but a net of this size learns a few labelled patches by heart, and then errs on microscopes that
-they do not show. The last term keeps codes in use while the encoder moves.
+with :math:`q_{\bar T}` the probability that the moving average of the teacher's own weights sees in
+an unlabelled patch before its intensities are augmented, cut at its threshold
+(:mod:`vpbsd.stages.self_teaching`). In the paper :math:`\lambda_{semi}` is 0; but a net of this
+size learns a few labelled patches by heart, and then errs on microscopes that they do not show. The
+last term keeps codes in use while the encoder moves.
 """
 
 from __future__ import annotations
