@@ -233,7 +233,7 @@ def _warnings(skeleton: Skeleton) -> tuple[str, ...]:
     if share > _LARGEST_SHARE:
         return (
             f"{100 * share:.0f} % of '{source}' is vessel, far more than of any tissue: is the "
-            "mask inverted, or is it the mask of the tissue?",
+            "mask inverted, is it that of the tissue, or an image that is no mask?",
         )
     return ()
 
