@@ -55,7 +55,8 @@ class LineStage:
         self.identity = {"settings": {"which": identity}, "seed": 0}
         self.scores = scores
         self.kept: list[int] = []
-        self.heeded: list[float] = []
+        self.heeded: list[tuple[float, float]] = []
+        self.validated: list[float] = []
         self.modes: list[bool] = []
 
     def batch(self, step: int, rank: int, ranks: int) -> dict[str, Tensor]:
@@ -66,10 +67,11 @@ class LineStage:
     def validate(self) -> Validation:
         self.modes.append(self.objective.training)
         score = -abs(3 - self.objective.a.item()) if self.scores is None else self.scores.pop(0)
-        return Validation(score, {"a": self.objective.a.item()})
+        self.validated.append(self.objective.a.item())
+        return Validation(score, {"a": self.objective.a.item()}, threshold=len(self.validated) / 10)
 
-    def heed(self, validation: Validation) -> None:
-        self.heeded.append(validation.metrics["a"])
+    def heed(self, threshold: float) -> None:
+        self.heeded.append((threshold, self.objective.a.item()))
 
     def keep(self, validation: Validation, step: int) -> None:
         self.kept.append(step)
@@ -355,3 +357,12 @@ def test_an_error_while_drawing_a_batch_comes_out(tmp_path: Path, fabric: Fabric
 def test_missing_log(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no training log"):
         read_metrics(tmp_path / "metrics.jsonl")
+
+
+def test_thresholds_are_heeded_by_the_net_that_goes_on(tmp_path: Path, fabric: Fabric) -> None:
+    stage = LineStage(average_decay=0.9)
+    run_stage(stage, tmp_path, fabric)
+    assert [threshold for threshold, _ in stage.heeded] == [0.1, 0.2, 0.3, 0.4, 0.5]
+    # Averaged weights are validated, and gone again by then.
+    assert all(a != b for a, (_, b) in zip(stage.validated, stage.heeded, strict=True))
+    assert stage.heeded[-1][1] == stage.objective.a.item()

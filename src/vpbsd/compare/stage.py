@@ -114,7 +114,7 @@ class RivalStage:
             block_voxels=getattr(predictor, "block", None),
         )
 
-    def heed(self, validation: Validation) -> None:
+    def heed(self, threshold: float) -> None:
         """Go on as before: rivals train as published."""
 
     def keep(self, validation: Validation, step: int) -> None:

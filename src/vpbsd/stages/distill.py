@@ -172,10 +172,10 @@ class DistillStage:
         runtime = TorchRuntime(self._student, self.precision, self.device)
         return validate_segmentation(runtime, self._validation, stage=self.name)
 
-    def heed(self, validation: Validation) -> None:
-        """Let the student's average label at the threshold that was found."""
+    def heed(self, threshold: float) -> None:
+        """Let the student's average label at the threshold that validation found."""
         if self.objective.average is not None:
-            self.objective.average.heed(validation.threshold)
+            self.objective.average.heed(threshold)
 
     def keep(self, validation: Validation, step: int) -> None:
         """Save the student, without the projection."""

@@ -137,10 +137,10 @@ class FinetuneStage:
         metrics = {**found.metrics, **usage_metrics(usage)}
         return Validation(found.score, metrics, found.threshold)
 
-    def heed(self, validation: Validation) -> None:
-        """Let the teacher's average label at the threshold that was found."""
+    def heed(self, threshold: float) -> None:
+        """Let the teacher's average label at the threshold that validation found."""
         if self.objective.average is not None:
-            self.objective.average.heed(validation.threshold)
+            self.objective.average.heed(threshold)
 
     def keep(self, validation: Validation, step: int) -> None:
         """Save the teacher."""

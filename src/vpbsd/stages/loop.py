@@ -87,8 +87,8 @@ class Stage(Protocol):
     def validate(self) -> Validation:
         """Score the objective's net as it is, on whole volumes."""
 
-    def heed(self, validation: Validation) -> None:
-        """Let what validation found change how training goes on."""
+    def heed(self, threshold: float) -> None:
+        """Let the threshold that validation found change how training goes on; on every rank."""
 
     def keep(self, validation: Validation, step: int) -> None:
         """Save the net as the best so far."""
@@ -234,7 +234,7 @@ class _Trainer:
     def validate(self, state: Checkpoint, step: int) -> Checkpoint:
         began = time.monotonic()
         if not self.fabric.is_global_zero:
-            self.fabric.barrier()
+            self.stage.heed(self.fabric.broadcast(0.5))
             return state
         # Validation is cheap against training and draws random numbers on no account: one rank
         # does it, the others wait.
@@ -244,10 +244,9 @@ class _Trainer:
             if result.score > state.best_score or self.stage.settings.keep == "last":
                 self.stage.keep(result, step)
                 state = state.with_best(result.score, step)
-        # Not before, since the averaged weights take the place of all state.
-        self.stage.heed(result)
         self.stage.objective.train()
-        self.fabric.barrier()
+        # Not before, since the averaged weights take the place of all state.
+        self.stage.heed(self.fabric.broadcast(result.threshold))
         seconds = time.monotonic() - began
         self.log.write(
             step, "validation", {"score": result.score, **result.metrics, "seconds": seconds}

@@ -93,7 +93,7 @@ class PretrainStage:
         refuse_collapsed_codebook(self._teacher, usage)
         return Validation(-metrics["rec"], metrics)
 
-    def heed(self, validation: Validation) -> None:
+    def heed(self, threshold: float) -> None:
         """Go on as before: nothing is segmented yet."""
 
     def keep(self, validation: Validation, step: int) -> None:
