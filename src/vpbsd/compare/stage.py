@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vpbsd.compare.objective import Objective
 from vpbsd.config import DistillConfig
 from vpbsd.data.collection import TrainingVolume
-from vpbsd.data.patches import UNLABELLED_STREAM, PatchSampler, UnlabelledPatches
+from vpbsd.data.patches import PatchSampler, UnlabelledPatches
 from vpbsd.segment import Predictor
 from vpbsd.stages.distill import Guidance
 from vpbsd.stages.loop import Validation
@@ -85,24 +84,21 @@ class RivalStage:
         settings = self.settings
         patches = self._data.labelled.batch(step, settings.batch_size, rank, ranks)
         batch = {"image": patches.image, "label": patches.label}
-        if self._data.unlabelled is not None:
-            count = settings.unlabelled_batch_size
-            first = (step * ranks + rank) * count
-            found = [self._unlabelled_patch(first + i) for i in range(count)]
-            batch |= {key: torch.stack([one[key] for one in found]) for key in found[0]}
+        batch |= self._unlabelled(step, rank, ranks)
         return {
             **batch,
             "ramp": torch.tensor(settings.ramp(step)),
             "progress": torch.tensor(step / settings.steps),
         }
 
-    def _unlabelled_patch(self, number: int) -> dict[str, Tensor]:
-        source = self._data.unlabelled
+    def _unlabelled(self, step: int, rank: int, ranks: int) -> dict[str, Tensor]:
+        source, size = self._data.unlabelled, self.settings.unlabelled_batch_size
+        if source is None:
+            return {}
         if isinstance(source, Guidance):
-            rng = np.random.default_rng((UNLABELLED_STREAM, self._data.labelled.seed, number))
-            return source.patch(rng, self.settings.patch_voxels)
-        assert source is not None
-        return source.patch(number)
+            number, seed = (step * ranks + rank) * size, self._data.labelled.seed
+            return source.batch(number, size, patch=self.settings.patch_voxels, seed=seed)
+        return source.batch(step, size, rank, ranks)
 
     def validate(self) -> Validation:
         """Score whole validation volumes as the deployed net would segment them."""

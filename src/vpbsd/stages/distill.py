@@ -67,6 +67,16 @@ class Guidance:
         patch = draw_aligned(self.volumes, rng, shape, stride)
         return {"unlabelled": patch.image, **self.labels[patch.volume].cut(patch.box)}
 
+    def batch(
+        self, number: int, size: int, *, patch: tuple[int, int, int], seed: int
+    ) -> dict[str, Tensor]:
+        """Stack ``size`` patches, the first of them patch ``number`` of ``seed``."""
+        found = [
+            self.patch(np.random.default_rng((UNLABELLED_STREAM, seed, number + i)), patch)
+            for i in range(size)
+        ]
+        return {key: torch.stack([one[key] for one in found]) for key in found[0]}
+
 
 class DistillObjective(nn.Module):
     """L_seg + lambda_semi L_semi + lambda_dis L_dis of a mixed batch."""
@@ -156,15 +166,13 @@ class DistillStage:
         batch = {"image": patches.image, "label": patches.label}
         if self._guidance is None:
             return batch
-        first = (step * ranks + rank) * config.unlabelled_batch_size
-        guided = [
-            self._guidance.patch(
-                np.random.default_rng((UNLABELLED_STREAM, self._sampler.seed, first + i)),
-                config.patch_voxels,
-            )
-            for i in range(config.unlabelled_batch_size)
-        ]
-        batch |= {key: torch.stack([g[key] for g in guided]) for key in guided[0]}
+        size = config.unlabelled_batch_size
+        batch |= self._guidance.batch(
+            (step * ranks + rank) * size,
+            size,
+            patch=config.patch_voxels,
+            seed=self._sampler.seed,
+        )
         return {**batch, "ramp": torch.tensor(config.ramp(step))}
 
     def validate(self) -> Validation:
