@@ -77,6 +77,9 @@ BARS: dict[str, Bar] = {
     ),
     "graph_peak_gb": Bar("the same, peak memory of all processes", "<=", 4, "GB"),
     "graph_memory_growth": Bar("the same, peak memory, 2 over 0.5 gigavoxels", "<=", 1.10, "x"),
+    "graph_private_gb_per_gigavoxel": Bar(
+        "graph from finished blocks, private memory for each gigavoxel more", "<=", 0.05, "GB"
+    ),
     "graph_different": Bar(
         "different graphs from 4 block sizes, 1 and 2 workers", "<=", 1, "graphs"
     ),

@@ -28,6 +28,7 @@ SCRIPTS = (
     "engine",
     "plan",
     "graph",
+    "graph_memory",
     "gpu",
 )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from vpbsd.blockwise import plan_blocks
 from vpbsd.geometry import VoxelSize
 from vpbsd.graph.fragments.fragment import Fragment, trace
 from vpbsd.graph.fragments.stitch import stitch
+from vpbsd.graph.pages import Pages
 from vpbsd.graph.vessel_graph import VesselGraph
 
 UNIT = VoxelSize(1.0, 1.0, 1.0)
@@ -42,11 +43,11 @@ def graph_of(
     block: Sequence[int] | int = 1000,
     voxel_size: VoxelSize = UNIT,
     radius_um: np.ndarray | None = None,
-    folder: Path | None = None,
+    pages: Pages | None = None,
 ) -> VesselGraph:
     """Return the graph of a skeleton that was cut into blocks."""
     fragments = fragments_of(skeleton, block, radius_um)
-    return stitch(lambda: iter(fragments), skeleton.shape, voxel_size, folder)
+    return stitch(lambda: iter(fragments), skeleton.shape, voxel_size, pages)
 
 
 def points_of(graph: VesselGraph) -> list[list[tuple[float, ...]]]:
@@ -59,14 +60,24 @@ def points_of(graph: VesselGraph) -> list[list[tuple[float, ...]]]:
 
 def everything(graph: VesselGraph) -> list[bytes]:
     """Return all arrays of a graph as bytes."""
+    return [np.ascontiguousarray(array).tobytes() for array in arrays_of(graph)]
+
+
+def arrays_of(graph: VesselGraph) -> list[np.ndarray]:
+    """Return all arrays of a graph."""
     return [
-        np.ascontiguousarray(array).tobytes()
-        for array in (
-            graph.node_position_um,
-            graph.node_radius_um,
-            graph.edge_nodes,
-            graph.edge_offsets,
-            graph.point_position_um,
-            graph.point_radius_um,
-        )
+        graph.node_position_um,
+        graph.node_radius_um,
+        graph.edge_nodes,
+        graph.edge_offsets,
+        graph.point_position_um,
+        graph.point_radius_um,
     ]
+
+
+def in_a_file(array: np.ndarray) -> bool:
+    """Whether an array, or what it is a view of, is mapped from a file."""
+    base: object = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    return base is not None

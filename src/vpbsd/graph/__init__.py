@@ -10,6 +10,7 @@
     files/       Parquet, VTP, SWC, GraphML, and back
 
     build        all of it in a row: build_graph
+    pages        arrays that grow with the graph, in files that the system may page out
     recovery     a graph against the exact network of a simulated volume
 
 Nothing here imports torch.

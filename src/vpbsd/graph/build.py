@@ -27,6 +27,7 @@ from vpbsd.graph.fragments.stitch import stitch
 from vpbsd.graph.job import SUMMARY, GraphJob, noted_digest, prepare_graph
 from vpbsd.graph.options import GraphOptions, GraphReport
 from vpbsd.graph.output import log_name, write_output
+from vpbsd.graph.pages import Pages
 from vpbsd.provenance import provenance
 from vpbsd.resources import describe_host
 from vpbsd.volumes import Location, Volume, open_volume
@@ -178,8 +179,8 @@ def _report(job: GraphJob, run: Run, start: float, *, elsewhere: bool = False) -
 def _finish(skeleton: Skeleton, report: GraphReport, about: dict[str, Any]) -> GraphReport:
     """Stitch, clean, measure, write, and move the folder to its name."""
     job = skeleton.job
-    points = job.work.path / "points"
-    graph = stitch(skeleton.fragments, job.plan.shape, job.voxel_size, points)
+    pages = Pages(job.work.path / "pages")
+    graph = stitch(skeleton.fragments, job.plan.shape, job.voxel_size, pages)
     graph, steps = clean(graph, job.options.clean)
     report = replace(
         report,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vpbsd.errors import DataError
 from vpbsd.geometry import Triplet, VoxelSize
+from vpbsd.graph.pages import Pages
 
 __all__ = ["VesselGraph"]
 
@@ -32,8 +33,8 @@ class VesselGraph:
     and its last point are its two nodes. A ring without a branch point has one node and one edge
     that joins it to itself. Two nodes may be joined by several edges.
 
-    Point arrays may be memory-mapped: they are the only ones that grow with the length of all
-    vessels, and whoever reads them goes through them a few edges at a time.
+    Arrays may be mapped from files, those of points above all, which grow with the length of all
+    vessels: whoever reads these goes through them a few edges at a time.
 
     Attributes
     ----------
@@ -51,6 +52,8 @@ class VesselGraph:
         (P, 3) float32.
     point_radius_um
         (P,) float32.
+    pages
+        Where graphs that are made of this one, and its measures, put their arrays.
 
     Raises
     ------
@@ -66,6 +69,7 @@ class VesselGraph:
     edge_offsets: NDArray[np.int64]
     point_position_um: NDArray[np.float32]
     point_radius_um: NDArray[np.float32]
+    pages: Pages = field(default_factory=Pages)
 
     def __post_init__(self) -> None:
         for name, (kind, tail) in _ARRAYS.items():

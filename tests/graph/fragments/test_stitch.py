@@ -10,10 +10,22 @@ import pytest
 
 from vpbsd.errors import VpbsdError
 from vpbsd.geometry import VoxelSize
+from vpbsd.graph.cleaning.clean import clean
 from vpbsd.graph.fragments.fragment import Fragment
 from vpbsd.graph.fragments.stitch import stitch
+from vpbsd.graph.measures.edges import EdgeMeasures, measure_edges
+from vpbsd.graph.pages import Pages
 
-from ..skeletons import UNIT, drawn, everything, fragments_of, graph_of, points_of
+from ..skeletons import (
+    UNIT,
+    arrays_of,
+    drawn,
+    everything,
+    fragments_of,
+    graph_of,
+    in_a_file,
+    points_of,
+)
 
 LINE = drawn(".....", ".....", "#####", ".....", ".....")
 FORK = drawn("#...#", ".#.#.", "..#..", "..#..", "..#..")
@@ -197,11 +209,21 @@ def test_nodes_and_edges_are_those_that_networkx_counts(seed: int, share: float)
     assert nx.number_connected_components(ours) == nx.number_connected_components(voxels)
 
 
-def test_points_may_lie_in_mapped_files(tmp_path) -> None:
+def test_a_graph_in_files_is_that_in_memory(tmp_path) -> None:
     skeleton = random_skeleton(5, 0.1)
-    graph = graph_of(skeleton, 4, folder=tmp_path / "points")
-    assert isinstance(graph.point_position_um, np.memmap)
-    assert everything(graph) == everything(graph_of(skeleton))
+    in_files, in_memory = graph_of(skeleton, 4, pages=Pages(tmp_path)), graph_of(skeleton)
+    assert everything(in_files) == everything(in_memory)
+    cleaned, steps = clean(in_files)
+    assert everything(cleaned) == everything(clean(in_memory)[0])
+    assert sum(step.edges_removed + step.nodes_dissolved for step in steps) > 0
+    ours, theirs = measure_edges(cleaned), measure_edges(clean(in_memory)[0])
+    for name in EdgeMeasures.__slots__:
+        assert getattr(ours, name).tobytes() == getattr(theirs, name).tobytes()
+        assert in_a_file(getattr(ours, name))
+    # What grows with the graph is not held in memory, on the way to the end.
+    for graph in (in_files, cleaned):
+        assert all(in_a_file(array) for array in arrays_of(graph))
+    assert not list(tmp_path.iterdir())
 
 
 def test_fragments_that_contradict_each_other_are_refused() -> None:

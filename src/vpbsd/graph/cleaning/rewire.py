@@ -16,6 +16,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from vpbsd.graph.measures.length import edge_chunks, point_chunks
+from vpbsd.graph.pages import put_out
 from vpbsd.graph.vessel_graph import VesselGraph
 
 __all__ = ["dissolve_chains", "in_order", "with_lines", "without"]
@@ -81,35 +83,42 @@ def dissolve_chains(graph: VesselGraph) -> tuple[VesselGraph, int]:
 
     A ring keeps the first of its nodes.
     """
-    degree = graph.node_degree
-    loops = graph.edge_nodes[:, 0] == graph.edge_nodes[:, 1]
-    inner = degree == 2
-    inner[graph.edge_nodes[loops, 0]] = False
-    if not inner.any():
+    paths = _through_nodes_of_degree_2(graph)
+    if paths is None:
         return graph, 0
-    ends = np.arange(graph.edge_nodes.size)
-    one, both = np.zeros((2, graph.nodes), dtype=np.int64)
-    one[graph.edge_nodes.ravel()] = ends
-    np.add.at(both, graph.edge_nodes.ravel(), ends)
-    halves, starts = _walk(graph.edge_nodes, inner, one, both)
-    return in_order(_assembled(graph, halves, starts, inner)), int(np.count_nonzero(inner))
+    joined = _assembled(graph, *paths)
+    del paths
+    return in_order(joined), graph.nodes - joined.nodes
 
 
 def in_order(graph: VesselGraph) -> VesselGraph:
     """Return the graph with edges directed and sorted by (node, next point) at both ends."""
-    first, last = graph.edge_offsets[:-1], graph.edge_offsets[1:] - 1
-    here = [graph.edge_nodes[:, 0], *np.asarray(graph.point_position_um[first + 1]).T]
-    there = [graph.edge_nodes[:, 1], *np.asarray(graph.point_position_um[last - 1]).T]
-    flip = _later(here, there)
-    begin = [np.where(flip, t, h) for h, t in zip(here, there, strict=True)]
-    end = [np.where(flip, h, t) for h, t in zip(here, there, strict=True)]
-    order = np.lexsort([np.diff(graph.edge_offsets), *end[::-1], *begin[::-1]])
+    keys, flip = _keys(graph)
+    order = np.lexsort(keys)
+    del keys
     if not flip.any() and bool((np.diff(order) == 1).all()):
         return graph
     halves = 2 * order + flip[order]
+    del order
     return _assembled(
         graph, halves, np.arange(len(halves) + 1), np.zeros(graph.nodes, dtype=np.bool_)
     )
+
+
+def _keys(graph: VesselGraph) -> tuple[list[NDArray[Any]], NDArray[np.bool_]]:
+    """Return what edges are sorted by, the last first, and which run the other way then."""
+    kinds = (np.int64, np.float32, np.float32, np.float32)
+    begin, end = ([graph.pages.empty(graph.edges, kind) for kind in kinds] for _ in range(2))
+    flip = np.empty(graph.edges, dtype=np.bool_)
+    for edges in edge_chunks(graph):
+        first, last = graph.edge_offsets[:-1][edges], graph.edge_offsets[1:][edges] - 1
+        here = [graph.edge_nodes[edges, 0], *graph.point_position_um[first + 1].T]
+        there = [graph.edge_nodes[edges, 1], *graph.point_position_um[last - 1].T]
+        flip[edges] = turn = _later(here, there)
+        for at, (h, t) in enumerate(zip(here, there, strict=True)):
+            begin[at][edges], end[at][edges] = np.where(turn, t, h), np.where(turn, h, t)
+    put_out(graph.point_position_um, *begin, *end)
+    return [np.diff(graph.edge_offsets), *end[::-1], *begin[::-1]], flip
 
 
 def _later(a: list[NDArray[Any]], b: list[NDArray[Any]]) -> NDArray[np.bool_]:
@@ -119,6 +128,25 @@ def _later(a: list[NDArray[Any]], b: list[NDArray[Any]]) -> NDArray[np.bool_]:
         after |= same & np.asarray(u > v)
         same &= np.asarray(u == v)
     return after
+
+
+def _through_nodes_of_degree_2(
+    graph: VesselGraph,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]] | None:
+    """Return paths of edge ends, where each begins, and the nodes within; None if there are none.
+
+    The first node of a ring counts as one that its path begins and ends at.
+    """
+    inner = graph.node_degree == 2
+    loops = graph.edge_nodes[:, 0] == graph.edge_nodes[:, 1]
+    inner[graph.edge_nodes[loops, 0]] = False
+    if not inner.any():
+        return None
+    one, both = (graph.pages.full(graph.nodes, 0, np.int64) for _ in range(2))
+    ends = np.arange(graph.edge_nodes.size)
+    one[graph.edge_nodes.ravel()] = ends
+    np.add.at(both, graph.edge_nodes.ravel(), ends)
+    return *_walk(graph.edge_nodes, inner, one, both), inner
 
 
 @numba.njit(cache=True)
@@ -180,21 +208,20 @@ def _assembled(
     # Where two edges meet, they share a point.
     points = np.add.reduceat(np.diff(graph.edge_offsets)[halves >> 1] - 1, starts[:-1]) + 1
     offsets = np.concatenate([[0], np.cumsum(points if len(begin) else [])]).astype(np.int64)
-    position = np.empty((offsets[-1], 3), dtype=np.float32)
-    radius = np.empty(offsets[-1], dtype=np.float32)
-    _gather(
-        halves,
-        starts,
-        graph.edge_offsets,
-        (np.asarray(graph.point_position_um), np.asarray(graph.point_radius_um)),
-        (position, radius),
-    )
+    position = graph.pages.empty((int(offsets[-1]), 3), np.float32)
+    radius = graph.pages.empty(int(offsets[-1]), np.float32)
+    given, filled = (graph.point_position_um, graph.point_radius_um), (position, radius)
+    for paths in point_chunks(offsets):
+        bounds = starts[paths.start : paths.stop + 1]
+        _gather(halves, bounds, graph.edge_offsets, given, int(offsets[paths.start]), filled)
+        put_out(*given, *filled)
+    kept = graph.pages.kept
     return replace(
         graph,
-        node_position_um=graph.node_position_um[~gone],
-        node_radius_um=graph.node_radius_um[~gone],
-        edge_nodes=number[np.stack([ends[begin], ends[end]], axis=1)],
-        edge_offsets=offsets,
+        node_position_um=kept(graph.node_position_um[~gone]),
+        node_radius_um=kept(graph.node_radius_um[~gone]),
+        edge_nodes=kept(number[np.stack([ends[begin], ends[end]], axis=1)]),
+        edge_offsets=kept(offsets),
         point_position_um=position,
         point_radius_um=radius,
     )
@@ -206,12 +233,12 @@ def _gather(
     starts: NDArray[np.int64],
     offsets: NDArray[np.int64],
     given: tuple[NDArray[np.float32], NDArray[np.float32]],
+    at: int,
     filled: tuple[NDArray[np.float32], NDArray[np.float32]],
 ) -> None:
-    """Copy the points of paths, each edge forwards or backwards, shared points once."""
+    """Copy the points of paths to ``at``, each edge forwards or backwards, shared points once."""
     position, radius = given
     new_position, new_radius = filled
-    at = 0
     for path in range(len(starts) - 1):
         for i in range(starts[path], starts[path + 1]):
             edge, backwards = halves[i] >> 1, halves[i] & 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from vpbsd.geometry import Triplet, VoxelSize, as_triplet
 from vpbsd.graph.files.whole import written_whole
 from vpbsd.graph.measures.edges import EdgeMeasures, measure_edges
 from vpbsd.graph.measures.length import edge_chunks
+from vpbsd.graph.pages import Pages, put_out
 from vpbsd.graph.vessel_graph import VesselGraph
 
 __all__ = ["FORMAT", "read_frame", "read_graph", "write_graph"]
@@ -30,6 +32,7 @@ FORMAT = 1
 
 _KEY = b"vpbsd"
 _ROWS = 100_000
+_NODES_AT_ONCE = 1 << 20
 # 16 bytes a point, and as much again while they are compressed.
 _POINTS = 4_000_000
 _POINT_COLUMNS = ("points_z_um", "points_y_um", "points_x_um", "points_radius_um")
@@ -96,7 +99,9 @@ def write_graph(
         written_whole(folder / "edges.parquet") as edges,
     ):
         with _writer(nodes, _NODES, graph) as writer:
-            writer.write_table(_node_table(graph, measures))
+            for first in range(0, max(graph.nodes, 1), _NODES_AT_ONCE):
+                rows = slice(first, min(first + _NODES_AT_ONCE, graph.nodes))
+                writer.write_table(_node_table(graph, measures, rows))
         with _writer(edges, _EDGES, graph) as writer:
             for rows in _row_groups(graph, rows_per_group):
                 writer.write_table(
@@ -104,40 +109,48 @@ def write_graph(
                 )
 
 
-def read_graph(folder: Path | str) -> VesselGraph:
+def read_graph(folder: Path | str, pages: Pages | None = None) -> VesselGraph:
     """Read the graph that `write_graph` wrote, exactly.
 
     Parameters
     ----------
     folder
         That holds ``nodes.parquet`` and ``edges.parquet``.
+    pages
+        Where its arrays go; in memory if not given.
 
     Raises
     ------
     VolumeFormatError
         If a table is missing, cut short, of another version, or not of the same graph as the other.
     """
-    folder = Path(folder)
+    folder, pages = Path(folder), pages or Pages()
     nodes, edges = _opened(folder / "nodes.parquet"), _opened(folder / "edges.parquet")
     noted, graph_of_edges = _noted(nodes, folder), _noted(edges, folder)
     if noted != graph_of_edges:
         raise _foreign(folder)
     try:
-        node_table = nodes.read()
-        ends, offsets, position, radius = _read_edges(edges)
+        columns = [name for name in _NODES.names if name not in ("node", "component")]
+        rows = (nodes.read_row_group(i, columns=columns) for i in range(nodes.num_row_groups))
+        node = pages.columns(
+            {name: table[name].to_numpy() for name in columns}
+            for table in chain([_NODES.empty_table().select(columns)], rows)
+        )
+        ends, offsets, position, radius = _read_edges(edges, pages)
     except (pa.ArrowException, OSError, KeyError) as error:
         raise _damaged(folder, error) from error
     graph = VesselGraph(
         voxel_size=VoxelSize.of(noted["voxel_size_um"]),
         shape_voxels=as_triplet(noted["shape_voxels"]),
-        node_position_um=np.stack([node_table[f"{a}_um"].to_numpy() for a in "zyx"], axis=1),
-        node_radius_um=node_table["radius_um"].to_numpy(),
+        node_position_um=pages.kept(np.stack([node[f"{a}_um"] for a in "zyx"], axis=1)),
+        node_radius_um=node["radius_um"],
         edge_nodes=ends,
         edge_offsets=offsets,
         point_position_um=position,
         point_radius_um=radius,
+        pages=pages,
     )
-    if not np.array_equal(graph.node_degree, node_table["degree"].to_numpy()):
+    if not np.array_equal(graph.node_degree, node["degree"]):
         raise _foreign(folder)
     return graph
 
@@ -164,13 +177,13 @@ def _writer(path: Path, schema: pa.Schema, graph: VesselGraph) -> pq.ParquetWrit
     return pq.ParquetWriter(path, schema, compression="zstd")
 
 
-def _node_table(graph: VesselGraph, measures: EdgeMeasures) -> pa.Table:
+def _node_table(graph: VesselGraph, measures: EdgeMeasures, rows: slice) -> pa.Table:
     columns = [
-        np.arange(graph.nodes),
-        *graph.node_position_um.T,
-        graph.node_radius_um,
-        measures.node_degree,
-        measures.node_component,
+        np.arange(rows.start, rows.stop),
+        *graph.node_position_um[rows].T,
+        graph.node_radius_um[rows],
+        measures.node_degree[rows],
+        measures.node_component[rows],
     ]
     return pa.table([_column(c) for c in columns], schema=_NODES)
 
@@ -243,15 +256,15 @@ def _noted(file: pq.ParquetFile, folder: Path) -> dict[str, Any]:
 
 
 def _read_edges(
-    file: pq.ParquetFile,
+    file: pq.ParquetFile, pages: Pages
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
     """Return nodes, offsets, positions and radii, one row group in memory at a time."""
     groups = range(file.num_row_groups)
     total = sum(_points_in(file, group) for group in groups)
-    ends = np.empty((file.metadata.num_rows, 2), dtype=np.int64)
-    offsets = np.zeros(len(ends) + 1, dtype=np.int64)
-    position = np.empty((total, 3), dtype=np.float32)
-    radius = np.empty(total, dtype=np.float32)
+    ends = pages.empty((file.metadata.num_rows, 2), np.int64)
+    offsets = pages.full(len(ends) + 1, 0, np.int64)
+    position = pages.empty((total, 3), np.float32)
+    radius = pages.empty(total, np.float32)
     row = point = 0
     for group in groups:
         table = file.read_row_group(group, columns=["node_a", "node_b", *_POINT_COLUMNS])
@@ -265,6 +278,7 @@ def _read_edges(
         for i, values in enumerate(axes):
             position[points, i] = values.flatten().to_numpy()
         row, point = rows.stop, points.stop
+        put_out(position, radius)
     return ends, offsets, position, radius
 
 

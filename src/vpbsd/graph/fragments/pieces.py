@@ -2,20 +2,22 @@
 
 A chain that leaves its block ends at a voxel ``e`` and goes on at ``n``, which is another block's:
 there some chain ends at ``n`` and goes on at ``e``. Each chain has two such terminals, number
-``2 c`` before its first voxel and ``2 c + 1`` after its last. The table holds about a hundred bytes
-for each chain; the voxels stay in the fragments.
+``2 c`` before its first voxel and ``2 c + 1`` after its last. The table, in mapped files, holds
+about a hundred bytes for each chain; the voxels stay in the fragments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpbsd.errors import VpbsdError
 from vpbsd.graph.fragments.fragment import Fragment
+from vpbsd.graph.pages import Pages, put_out
 from vpbsd.graph.skeleton.simple_points import compiled
 
 __all__ = ["NONE", "Pieces", "Routes", "find", "gather", "join"]
@@ -61,28 +63,32 @@ class Pieces:
     ring_radius_um: NDArray[np.float32]
 
 
-def gather(fragments: Iterable[Fragment]) -> Pieces:
-    """Return the table of all fragments, which are looked at once, in order."""
-    parts: dict[str, list[NDArray[np.generic]]] = {name: [] for name in Pieces.__slots__}
-    chains = 0
-    for fragment in fragments:
-        for name, values in _rows(fragment, chains).items():
-            parts[name].append(values)
-        chains += len(fragment.chain_outside)
-    joined = {name: _concatenated(name, values) for name, values in parts.items()}
+def gather(fragments: Iterable[Fragment], pages: Pages) -> Pieces:
+    """Return the table of all fragments, which are looked at once, in order.
+
+    Raises
+    ------
+    OutputError
+        If it does not fit on the disk.
+    """
+    joined = pages.columns(_each(fragments))
     order = np.argsort(joined["node_voxel"], kind="stable")
     for name in ("node_voxel", "node_branches", "node_radius_um"):
-        joined[name] = joined[name][order]
-    return Pieces(**joined)  # type: ignore[arg-type]
+        joined[name] = pages.kept(joined[name][order])
+    put_out(*joined.values())
+    return Pieces(**joined)
 
 
-def _concatenated(name: str, parts: list[NDArray[np.generic]]) -> NDArray[np.generic]:
-    if not parts:
-        parts = [_rows(Fragment.empty(), 0)[name]]
-    return np.concatenate(parts)
+def _each(fragments: Iterable[Fragment]) -> Iterator[dict[str, NDArray[Any]]]:
+    # So that there are columns, with their types, even if there is no fragment.
+    yield _rows(Fragment.empty(), 0)
+    chains = 0
+    for fragment in fragments:
+        yield _rows(fragment, chains)
+        chains += len(fragment.chain_outside)
 
 
-def _rows(fragment: Fragment, chains: int) -> dict[str, NDArray[np.generic]]:
+def _rows(fragment: Fragment, chains: int) -> dict[str, NDArray[Any]]:
     """Return what one fragment adds; ``chains`` have been counted before it."""
     starts, stops = fragment.chain_offsets[:-1], fragment.chain_offsets[1:]
     voxels, outside = fragment.chain_voxel, fragment.chain_outside
@@ -101,7 +107,7 @@ def _rows(fragment: Fragment, chains: int) -> dict[str, NDArray[np.generic]]:
     }
 
 
-def _ring_rows(fragment: Fragment, chains: int) -> dict[str, NDArray[np.generic]]:
+def _ring_rows(fragment: Fragment, chains: int) -> dict[str, NDArray[Any]]:
     voxels, outside = fragment.chain_voxel, fragment.chain_outside
     starts, stops = fragment.chain_offsets[:-1], fragment.chain_offsets[1:]
     passing = np.flatnonzero((find(fragment.node_voxel, outside) == NONE).all(axis=1))
@@ -162,38 +168,43 @@ class Routes:
     ring_radius_um: NDArray[np.float32]
 
 
-def join(pieces: Pieces) -> Routes:
+def join(pieces: Pieces, pages: Pages) -> Routes:
     """Follow the chains from node to node, and around rings.
 
     Raises
     ------
     VpbsdError
         If a chain that leaves its block goes on nowhere: the fragments contradict each other.
+    OutputError
+        If the routes do not fit on the disk.
     """
-    at_node = find(pieces.node_voxel, pieces.next_voxel)
-    partner = _partners(pieces, at_node)
+    at_node = pages.kept(find(pieces.node_voxel, pieces.next_voxel))
+    partner = _partners(pieces, at_node, pages)
     chains = len(pieces.length)
-    edge, start = np.full(chains, NONE, np.int64), np.zeros(chains, np.int64)
+    edge, start = (pages.full(chains, value, np.int64) for value in (NONE, 0))
     sign = np.zeros(chains, np.int8)
-    terminals, voxels = _follow(at_node, partner, pieces.length, edge, start, sign)
+    terminals, voxels = pages.empty((chains, 2), np.int64), pages.empty(chains, np.int64)
+    edges = _follow(at_node, partner, pieces.length, (edge, start, sign), (terminals, voxels))
+    del partner
+    terminals, voxels = terminals[:edges], voxels[:edges]
     routes = Routes(
         edge=edge,
         start=start,
         sign=sign,
-        ends=np.where(terminals == NONE, NONE, at_node[terminals]),
-        first=pieces.end_voxel[terminals[:, 0]],
-        last=pieces.end_voxel[terminals[:, 1]],
+        ends=pages.kept(np.where(terminals == NONE, NONE, at_node[terminals])),
+        first=pages.kept(pieces.end_voxel[terminals[:, 0]]),
+        last=pages.kept(pieces.end_voxel[terminals[:, 1]]),
         voxels=voxels,
-        ring_node=np.full(len(voxels), NONE, np.int64),
-        ring_radius_um=np.zeros(len(voxels), np.float32),
+        ring_node=pages.full(edges, NONE, np.int64),
+        ring_radius_um=pages.full(edges, 0, np.float32),
     )
     _open_rings(pieces, routes)
     return routes
 
 
-def _partners(pieces: Pieces, at_node: Ids) -> Ids:
+def _partners(pieces: Pieces, at_node: Ids, pages: Pages) -> Ids:
     """Return for each terminal that is not at a node the terminal of the chain that goes on."""
-    partner = np.full(len(at_node), NONE, np.int64)
+    partner = pages.full(len(at_node), NONE, np.int64)
     free = np.flatnonzero(at_node == NONE)
     if not free.size:
         return partner
@@ -213,11 +224,18 @@ def _partners(pieces: Pieces, at_node: Ids) -> Ids:
 
 @compiled
 def _follow(
-    at_node: Ids, partner: Ids, length: Ids, edge: Ids, start: Ids, sign: NDArray[np.int8]
-) -> tuple[Ids, Ids]:
-    """Fill ``edge``, ``start`` and ``sign``; return the terminals and the voxels of each edge."""
-    terminals = np.full((length.size, 2), -1, np.int64)
-    voxels = np.zeros(length.size, np.int64)
+    at_node: Ids,
+    partner: Ids,
+    length: Ids,
+    of_chain: tuple[Ids, Ids, NDArray[np.int8]],
+    of_edge: tuple[Ids, Ids],
+) -> int:
+    """Fill edge, start and sign of each chain, terminals and voxels of each edge; return how many.
+
+    Edges that have not been found yet are ``NONE``. Rings have no terminals.
+    """
+    edge, start, sign = of_chain
+    terminals, voxels = of_edge
     edges = 0
     for rings in (False, True):
         for first in range(at_node.size):
@@ -235,11 +253,10 @@ def _follow(
                 at = partner[leaving]
                 if at == -1 or edge[at >> 1] != -1:
                     break
-            if not rings:
-                terminals[edges, 0], terminals[edges, 1] = first, leaving
+            terminals[edges, 0], terminals[edges, 1] = (-1, -1) if rings else (first, leaving)
             voxels[edges] = position
             edges += 1
-    return terminals[:edges], voxels[:edges]
+    return edges
 
 
 def _open_rings(pieces: Pieces, routes: Routes) -> None:

@@ -25,13 +25,15 @@ from vpbsd.graph.measures.length import (
     smoothed_points_um,
     step_lengths_um,
 )
+from vpbsd.graph.pages import put_out
 from vpbsd.graph.vessel_graph import VesselGraph
 
 __all__ = ["EdgeMeasures", "canonical", "measure_edges", "node_components"]
 
-
-_ALONG = (
+_PER_EDGE = (
     "length_um",
+    "chord_um",
+    "tortuosity",
     "radius_mean_um",
     "radius_min_um",
     "radius_max_um",
@@ -79,26 +81,34 @@ class EdgeMeasures:
 
 
 def measure_edges(graph: VesselGraph) -> EdgeMeasures:
-    """Measure every edge; the points are read a few edges at a time."""
-    along = {name: np.empty(graph.edges) for name in _ALONG}
+    """Measure every edge; the points are read a few edges at a time.
+
+    Raises
+    ------
+    OutputError
+        If the graph keeps its arrays in files and the disk is full.
+    """
+    pages = graph.pages
+    measured = {name: pages.empty(graph.edges, np.float64) for name in _PER_EDGE}
+    direction = pages.empty((graph.edges, 3), np.float64)
     for edges in edge_chunks(graph):
-        for name, values in _along(graph, edges).items():
-            along[name][edges] = values
-    chord, direction = _chords(graph)
-    # Smoothing keeps the ends, so that only rounding can make a length fall below its chord.
-    length = np.maximum(along.pop("length_um"), chord)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        tortuosity = np.where(chord > 0, length / chord, np.nan)
-    component = node_components(graph)
+        found = _along(graph, edges)
+        chord, direction[edges] = _chords(graph, edges)
+        # Smoothing keeps the ends, so that only rounding can make a length fall below its chord.
+        length = found["length_um"] = np.maximum(found["length_um"], chord)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            tortuosity = np.where(chord > 0, length / chord, np.nan)
+        found |= {"chord_um": chord, "tortuosity": tortuosity}
+        for name, values in found.items():
+            measured[name][edges] = values
+    component = pages.kept(node_components(graph))
+    put_out(graph.point_position_um, graph.point_radius_um, direction, *measured.values())
     return EdgeMeasures(
-        length_um=length,
-        chord_um=chord,
-        tortuosity=tortuosity,
         direction=direction,
-        component=component[graph.edge_nodes[:, 0]],
-        node_degree=graph.node_degree,
+        component=pages.kept(component[graph.edge_nodes[:, 0]]),
+        node_degree=pages.kept(graph.node_degree),
         node_component=component,
-        **along,
+        **measured,
     )
 
 
@@ -144,11 +154,11 @@ def _along(graph: VesselGraph, edges: slice) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def _chords(graph: VesselGraph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the distance between the ends of each edge, and its direction."""
-    first = np.asarray(graph.point_position_um[graph.edge_offsets[:-1]], dtype=np.float64)
-    last = np.asarray(graph.point_position_um[graph.edge_offsets[1:] - 1], dtype=np.float64)
-    across = last - first
+def _chords(graph: VesselGraph, edges: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the distance between the ends of each edge of a run, and its direction."""
+    first, last = graph.edge_offsets[:-1][edges], graph.edge_offsets[1:][edges] - 1
+    points = graph.point_position_um
+    across = points[last].astype(np.float64) - points[first].astype(np.float64)
     chord = np.sqrt(np.square(across).sum(axis=1))
     with np.errstate(invalid="ignore", divide="ignore"):
         direction = canonical(across / chord[:, None])

@@ -44,6 +44,7 @@ __all__ = [
     "edge_chunks",
     "edge_lengths_um",
     "first_steps",
+    "point_chunks",
     "smoothed_points_um",
     "step_lengths_um",
     "step_vectors_um",
@@ -60,10 +61,15 @@ _POINTS_AT_ONCE = 1 << 20
 
 def edge_chunks(graph: VesselGraph, most_points: int = _POINTS_AT_ONCE) -> Iterator[slice]:
     """Yield runs of edges of at most ``most_points`` points each; a longer edge goes alone."""
-    offsets, first = graph.edge_offsets, 0
-    while first < graph.edges:
+    return point_chunks(graph.edge_offsets, most_points)
+
+
+def point_chunks(offsets: NDArray[np.int64], most_points: int = _POINTS_AT_ONCE) -> Iterator[slice]:
+    """Yield the same by the offsets of edges alone, (E + 1,)."""
+    first, edges = 0, len(offsets) - 1
+    while first < edges:
         reach = int(np.searchsorted(offsets, offsets[first] + most_points, side="right")) - 1
-        last = max(first + 1, min(reach, graph.edges))
+        last = max(first + 1, min(reach, edges))
         yield slice(first, last)
         first = last
 

@@ -24,6 +24,7 @@ from vpbsd.geometry import Triplet, VoxelSize
 from vpbsd.graph.files import read_frame, read_graph
 from vpbsd.graph.measures.histogram import Histogram
 from vpbsd.graph.measures.summary import CAPILLARY_RADIUS_UM
+from vpbsd.graph.pages import Pages
 from vpbsd.graph.regions.extravascular import ExtravascularOptions, count_tissue
 from vpbsd.graph.regions.names import RegionNames, read_region_names
 from vpbsd.graph.regions.tables import RegionRow, region_rows, write_region_table
@@ -178,7 +179,7 @@ def write_region_tables(
         on_done=on_done,
     )
     # Not sooner: workers and a large graph need not share the memory.
-    vessels = sum_vessels(read_graph(graph_folder), regions, tissue)
+    vessels = sum_vessels(read_graph(graph_folder, Pages(work)), regions, tissue)
     names = None if regions is None else regions.names
     rows = region_rows(vessels, counts, size, names, options.capillary_radius_um)
     paths: tuple[Path, ...] = write_region_table(rows, graph_folder)
