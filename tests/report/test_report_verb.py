@@ -52,6 +52,17 @@ def test_graph_with_mask_and_truth(
     assert "3 edges were shorter than a voxel" in page
 
 
+def test_graph_and_mask_need_no_run_beside_them(tmp_path: Path, volumes: dict[str, Path]) -> None:
+    graph, out = small_graph(tmp_path / "graph"), tmp_path / "report.html"
+    assert report("--graph", graph, "--mask", volumes["mask"], "-o", out) == 0
+    page = out.read_text(encoding="utf-8")
+    for anchor in ("volumes", "graph-0"):
+        assert f'<section id="{anchor}"' in page
+    assert 'id="graph-1"' not in page
+    assert report("--mask", volumes["mask"], "-o", out) == 0
+    assert 'id="graph-0"' not in out.read_text(encoding="utf-8")
+
+
 def test_mask_alone(tmp_path: Path, volumes: dict[str, Path]) -> None:
     out = tmp_path / "report.html"
     assert report(volumes["mask"], "-o", out) == 0

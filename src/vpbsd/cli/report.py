@@ -65,6 +65,12 @@ def report(options: argparse.Namespace) -> int:
     """Write the page."""
     from vpbsd.machine import prepare_process
 
+    if options.run is None and not options.group:
+        # What was to come beside a run will do as one.
+        if options.graph:
+            options.run, *options.graph = options.graph
+        else:
+            options.run, options.mask = options.mask, None
     if (options.run is None) == (not options.group):
         raise ConfigError(
             "a report is either of a RUN (a training run, mask, graph or demo) or of two groups "
