@@ -47,7 +47,7 @@ _PLANNED_SHARE = 0.6
 # Of masks as segmented; what a block holds is looked at before it is computed.
 _VESSEL_SHARE = 0.2
 # Measured on a simulated brain's mask, of which 4.3 % are vessel: fragments (1), mapped arrays of
-# the graph before and after a step of cleaning (4), the files (2.2). Twice its share is allowed for.
+# the graph before and after a step of cleaning (4), the files (2.2). Twice the share is allowed.
 _DISK_BYTES_PER_VOXEL = 2 * 0.043 * 7.5
 
 
