@@ -34,7 +34,6 @@ def test_names_and_families_come_in_the_order_asked_for() -> None:
     ]
     assert [m.name for m in chosen("ablation")] == [
         *("no_pretraining", "no_codebook", "no_distillation", "no_pseudo_labels"),
-        "no_self_teaching",
         "no_recalibration",
         "labels_only_teacher",
         "homogeneous_teacher",
@@ -53,7 +52,6 @@ def test_each_ablation_switches_off_one_part() -> None:
         "no_codebook": {"codebook.quantiser": "none", "distill.target": "features"},
         "no_distillation": {"distill.target": "none"},
         "no_pseudo_labels": {"distill.semi_weight": 0.0},
-        "no_self_teaching": {"distill.self_teaching": 0.0},
         "no_recalibration": {"finetune.recalibrate": False, "distill.recalibrate": False},
         "labels_only_teacher": {"finetune.semi_weight": 0.0},
         "homogeneous_teacher": {"teacher.attention_blocks": 0},
@@ -70,6 +68,7 @@ def test_design_choices_cover_what_the_paper_leaves_open() -> None:
         "codebook.dimension": 8,
         "codebook.quantiser": 2,
         "distill.target": 2,
+        "distill.self_teaching": 1,
         "pretrain.alpha": 2,
         "distill.distill_weight": 2,
         "distill.semi_weight": 2,
@@ -89,7 +88,8 @@ def test_every_setting_of_our_own_methods_is_one_that_a_run_has(family: Any, tmp
 def test_label_and_settings_make_another_method_of_the_same_rival() -> None:
     (slow,) = chosen("on_both", label="slow", settings={"distill": {"learning_rate": 1e-4}})
     assert (slow.name, slow.key, slow.family) == ("slow", "on_both", "semi")
-    assert slow.settings == {"distill.learning_rate": 1e-4}
+    # The weight of its publication, whatever ours is.
+    assert slow.settings == {"distill.semi_weight": 1.0, "distill.learning_rate": 1e-4}
     assert slow.load().name == "on_both"
 
 

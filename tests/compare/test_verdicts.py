@@ -140,16 +140,15 @@ def test_parts_are_shown_each_with_what_it_does() -> None:
     assert "(a) pretraining: not shown to help." in text
     assert "(a) distillation: harms. VpbSD is" in text
     assert (
-        "Not measured on any data set: pseudo-labels, self-teaching, recalibration, "
+        "Not measured on any data set: pseudo-labels, recalibration, "
         "self-teaching of the teacher, heterogeneity of the teacher." in text
     )
     lines += everywhere("no_pseudo_labels", "ablation", 0.79, **STUDENT)
-    lines += everywhere("no_self_teaching", "ablation", 0.79, **STUDENT)
     lines += everywhere("no_recalibration", "ablation", 0.79, **STUDENT)
     lines += everywhere("labels_only_teacher", "ablation", 0.79, **STUDENT)
     lines += everywhere("homogeneous_teacher", "ablation", 0.79, **STUDENT)
     assert judged(lines, ABLATION).outcome == "met"
-    assert len(PARTS) == 8
+    assert len(PARTS) == 7
 
 
 @pytest.mark.parametrize(

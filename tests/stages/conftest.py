@@ -69,7 +69,9 @@ def tree(volumes: Path) -> Callable[..., dict[str, Any]]:
             "codebook": {"size": 16, "dimension": 4},
             "student": {"widths": (8, 16), "downsampling": ((2, 2, 2), (2, 2, 2))},
             "machine": {"precision": "fp32", "accelerator": "cpu"},
-            **{stage: dict(STAGE) for stage in ("pretrain", "finetune", "distill")},
+            **{stage: dict(STAGE) for stage in ("pretrain", "finetune")},
+            # So that averages of the student are saved, resumed and shared as well.
+            "distill": {**STAGE, "self_teaching": 0.5},
         }
         for name, values in changed.items():
             base[name] = {**base[name], **values} if name in base else values

@@ -64,7 +64,7 @@ def test_terms_that_are_switched_off_are_absent() -> None:
 
 
 def test_gradients_reach_every_parameter_and_no_teacher() -> None:
-    net = objective()
+    net = objective(self_teaching=0.5)
     net(batch())["loss"].backward()
     learnt = {n: p for n, p in net.named_parameters() if p.requires_grad}
     assert [n for n, p in learnt.items() if p.grad is None or not p.grad.any()] == []
@@ -95,7 +95,7 @@ def test_the_students_average_takes_its_share_of_the_pseudo_labels(
 
 
 def test_the_average_follows_the_student() -> None:
-    net = objective()
+    net = objective(self_teaching=0.5)
     net(batch())
     with torch.no_grad():
         for weight in net.student.parameters():

@@ -37,6 +37,12 @@ TABLES: dict[Family, str] = {
 }
 """Family -> module and name of the table that holds its rivals."""
 
+_OWN_WEIGHT: Mapping[Family, Mapping[str, float]] = {
+    "semi": {"distill.semi_weight": 1.0},
+    "distillation": {"distill.distill_weight": 1.0},
+}
+"""What multiplies the weight that a rival was published with, whatever ours is."""
+
 _TUNED_ON: tuple[tuple[str, How, str], ...] = (
     ("", "classical", "tuned on the labelled volumes"),
     ("oracle_", "oracle", "tuned on the volume itself"),
@@ -149,7 +155,10 @@ def _rivals(family: Family) -> list[Method]:
     table = TABLES[family]
     found = _table(table)
     if family != "classical":
-        return [Method(n, family, r.what, "rival", table=table, key=n) for n, r in found.items()]
+        own = _OWN_WEIGHT.get(family, {})
+        return [
+            Method(n, family, r.what, "rival", own, table=table, key=n) for n, r in found.items()
+        ]
     return [
         Method(prefix + name, family, f"{method.what}, {tuned}", how, table=table, key=name)
         for prefix, how, tuned in _TUNED_ON
@@ -194,11 +203,6 @@ def _ablations() -> list[Method]:
         ),
         without("no_distillation", "pseudo-labels alone", distill__target="none"),
         without("no_pseudo_labels", "codes alone", distill__semi_weight=0.0),
-        without(
-            "no_self_teaching",
-            "pseudo-labels of the teacher alone, as in the paper",
-            distill__self_teaching=0.0,
-        ),
         without(
             "no_recalibration",
             "own averages cut at 1/2, not at their thresholds on the validation volumes",
@@ -251,5 +255,10 @@ def _design_choices() -> list[Method]:
         choice("quantiser_fsq", "finite scalar quantisation", codebook__quantiser="fsq"),
         choice("target_code_assignments", "which code", distill__target="code_assignments"),
         choice("target_features", "encodings before the codebook", distill__target="features"),
+        choice(
+            "half_self_teaching",
+            "own average has half a say in the pseudo-labels",
+            distill__self_teaching=0.5,
+        ),
         *weights,
     ]

@@ -25,7 +25,6 @@ PARTS: Mapping[str, str] = {
     "no_codebook": "codebook",
     "no_distillation": "distillation",
     "no_pseudo_labels": "pseudo-labels",
-    "no_self_teaching": "self-teaching",
     "no_recalibration": "recalibration",
     "labels_only_teacher": "self-teaching of the teacher",
     "homogeneous_teacher": "heterogeneity of the teacher",

@@ -86,6 +86,8 @@ class DistillConfig(GuidedStageConfig):
 
     steps: int = Field(default=1500, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
+    semi_weight: float = Field(default=10.0, ge=0)
+    """lambda_semi; 0 switches pseudo-labels off."""
     pseudo_labels: Literal["soft", "hard"] = "hard"
     """The teacher's probability, or its decision weighted by how sure it is."""
     distill_weight: float = Field(default=1.0, ge=0)
@@ -93,7 +95,7 @@ class DistillConfig(GuidedStageConfig):
     target: Literal["code_vectors", "code_assignments", "features", "none"] = "code_vectors"
     temperature: float = Field(default=0.1, gt=0)
     """Softmax temperature over codes for ``code_assignments``."""
-    self_teaching: float = Field(default=0.5, ge=0, le=1)
+    self_teaching: float = Field(default=0.0, ge=0, le=1)
     """Share of the student's own moving average in the pseudo-labels, reached as lambda_semi is;
     0 leaves them to the teacher, as in the paper."""
 

@@ -9,8 +9,9 @@ with q what pseudo-labels are made of (:mod:`vpbsd.losses.pseudo_label`): the te
 and, with a share mu, that of the student's own moving average, each shifted so that 1/2 is where
 its net decides best on the validation volumes (:mod:`vpbsd.stages.self_teaching`). A large teacher
 that learnt few labels errs on microscopes it has no label of; a small student that learns from many
-such patches averages its accidents out, and where the two disagree neither is trusted much. In the
-paper mu is 0; the average is the mean teacher of Tarvainen & Valpola (2017).
+such patches averages its accidents out, and where the two disagree neither is trusted much. But
+where the teacher is the better of the two this costs more than it brings, so mu is 0 by default, as
+in the paper; the average is the mean teacher of Tarvainen & Valpola (2017).
 
 A student without any teacher (``semi_weight`` 0, ``target`` none) is the supervised-only student
 that it is compared with: same net, same labels, same steps.
