@@ -134,6 +134,7 @@ def simulate_config(
     from pydantic import ValidationError
 
     from vpbsd.config import SimulateConfig
+    from vpbsd.config.recipes import reason
 
     given: dict[str, Any] = {}
     if shape_voxels is not None:
@@ -143,7 +144,7 @@ def simulate_config(
     try:
         return SimulateConfig(**given)
     except ValidationError as error:
-        raise ConfigError("; ".join(str(e["msg"]) for e in error.errors())) from error
+        raise ConfigError("; ".join(reason(e) for e in error.errors())) from error
 
 
 class HelpWithSettings(argparse.Action):

@@ -20,6 +20,7 @@ __all__ = [
     "load_config",
     "parse_config",
     "read_tree",
+    "reason",
     "save_config",
     "shipped_recipes",
     "validated",
@@ -153,10 +154,15 @@ def validated(model: type[_Section], tree: Mapping[str, Any], *, source: str) ->
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        reasons = "; ".join(
-            f"{'.'.join(str(p) for p in e['loc']) or 'recipe'}: {e['msg']}" for e in error.errors()
-        )
+        found = [(".".join(str(p) for p in e["loc"]), reason(e)) for e in error.errors()]
+        reasons = "; ".join(f"{key or 'recipe'}: {why}" for key, why in found)
         raise ConfigError(f"{source}: {reasons}") from error
+
+
+def reason(fault: Mapping[str, Any]) -> str:
+    """Return what pydantic found wrong, where it is a sentence of ours as we wrote it."""
+    own = fault.get("ctx", {}).get("error") if fault["type"] == "value_error" else None
+    return str(own or fault["msg"])
 
 
 def save_config(config: BaseModel, path: Path) -> None:
