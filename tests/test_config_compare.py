@@ -43,6 +43,17 @@ def test_bare_names_and_sections_name_methods() -> None:
     assert (config.budget.kind, config.budget.value) == ("steps", None)
 
 
+def test_lists_of_methods_may_share_a_list() -> None:
+    shared = ["cps", {"name": "bcp", "settings": {"distill.semi_weight": 10}}]
+    config = parsed(
+        methods=[shared], datasets=[{"name": "a", "methods": [shared, ["ours"], "net"]}]
+    )
+    assert [m.name for m in config.methods] == ["cps", "bcp"]
+    assert [m.name for m in config.datasets[0].methods] == ["cps", "bcp", "ours", "net"]
+    with pytest.raises(ConfigError, match="method cps is listed more than once"):
+        parsed(methods=[shared, "cps"])
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -154,7 +155,8 @@ class CompareConfig(Section):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1, 2)
     datasets: tuple[DatasetConfig, ...]
     methods: tuple[MethodConfig, ...] = (MethodConfig(name="vpbsd"),)
-    """Names of methods or families, or sections with a name and settings."""
+    """Names of methods or families, or sections with a name and settings; a list among them stands
+    for what is in it, so that lists can share one by a YAML alias."""
     budget: BudgetConfig = BudgetConfig()
     tuning: TuningConfig = TuningConfig()
 
@@ -199,11 +201,19 @@ def load_comparison(path: Path | str) -> CompareConfig:
 
 
 def _with_methods(tree: Any) -> Any:
-    """Let a bare name stand for a method without settings."""
+    """Let a bare name stand for a method without settings, and a list for what is in it."""
     if not isinstance(tree, dict) or not isinstance(tree.get("methods"), list | tuple):
         return tree
-    methods = [{"name": m} if isinstance(m, str) else m for m in tree["methods"]]
+    methods = [{"name": m} if isinstance(m, str) else m for m in _flat(tree["methods"])]
     return {**tree, "methods": methods}
+
+
+def _flat(methods: Iterable[Any]) -> Iterator[Any]:
+    for method in methods:
+        if isinstance(method, list | tuple):
+            yield from _flat(method)
+        else:
+            yield method
 
 
 def _refuse_twins(what: str, names: tuple[int, ...] | list[str]) -> None:
