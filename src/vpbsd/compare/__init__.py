@@ -7,6 +7,7 @@
       nets               other nets on the same labels, from VesSAP's to nnU-Net's
       semi               semi-supervised rivals that deploy our student
       distillation       other ways to distil our teacher into our student
+      external           nets as their authors ship them, in environments of their own
       methods            all of them and ours, by name and family
     how it is run
       datasets, jobs     what is to be done, in which order, in which folder

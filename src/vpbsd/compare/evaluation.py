@@ -62,13 +62,16 @@ def evaluate_method(job: Job, tell: Tell) -> None:
     for name, volume in volumes.items():
         tell(f"segmenting {name}")
         segmenter.write(volume, mask_path(job, name))
-        speed = _voxels_per_second(segmenter, volume)
-        found[name] = {**segmenter.facts(volume), "voxels_per_second": speed}
+        facts = dict(segmenter.facts(volume))
+        if "voxels_per_second" not in facts:
+            facts["voxels_per_second"] = _voxels_per_second(segmenter, volume)
+        found[name] = facts
     # Before anything is scored, which takes memory too.
     costs = {"peak_memory_bytes": _peak_memory_bytes(run), **_training(job)}
     for name, volume in volumes.items():
         tell(f"scoring {name}")
-        line = {**_about(job, name), **found[name], **_scores(job, name, volume), **costs}
+        # A program of its own knows its memory itself.
+        line = {**_about(job, name), **costs, **found[name], **_scores(job, name, volume)}
         append_result(job.folder / RESULTS, ResultLine.from_dict(line))
     finish(job)
 

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from vpbsd.compare.datasets import Dataset
 from vpbsd.compare.methods import Method, choose_methods
 from vpbsd.config import BudgetConfig, CompareConfig, RunConfig, change_settings, parse_config
+from vpbsd.errors import ConfigError
 from vpbsd.geometry import Triplet
 from vpbsd.stages.run import stage_identity
 
@@ -139,6 +140,7 @@ class _Planner:
                 continue
             train = self._training(method, run, teacher)
             if self._config.budget.kind == "seconds":
+                _require_steps(method)
                 timing = self._timings.setdefault(method.name, _timing(train))
                 yield timing
                 needs = (*train.needs, timing.name)
@@ -242,6 +244,21 @@ def _needs_teacher(method: Method, run: RunConfig) -> bool:
     if method.how == "stages":
         return run.distill.uses_teacher
     return method.how == "teacher" or method.family == "distillation"
+
+
+def _require_steps(method: Method) -> None:
+    """Refuse a method whose steps are not ours to time.
+
+    Raises
+    ------
+    ConfigError
+        If it is external.
+    """
+    if method.how == "external":
+        raise ConfigError(
+            f"method {method.name} is trained by a program of its own, for a number of steps: give "
+            "the comparison a budget in steps (budget.kind), or leave the method out"
+        )
 
 
 def _timing(train: Job) -> Job:

@@ -27,7 +27,7 @@ from vpbsd.errors import ConfigError
 __all__ = ["TABLES", "Family", "Method", "choose_methods", "known_methods"]
 
 Family = Literal["ours", "ablation", "design", "semi", "distillation", "net", "classical"]
-How = Literal["stages", "teacher", "rival", "classical", "oracle"]
+How = Literal["stages", "teacher", "rival", "external", "classical", "oracle"]
 
 TABLES: dict[Family, str] = {
     "semi": "vpbsd.compare.semi:SEMI",
@@ -36,6 +36,9 @@ TABLES: dict[Family, str] = {
     "classical": "vpbsd.compare.tuned:CLASSICAL",
 }
 """Family -> module and name of the table that holds its rivals."""
+
+_EXTERNAL = "vpbsd.compare.external:EXTERNAL"
+"""Nets that run in environments of their own: each is asked for by its name alone."""
 
 _OWN_WEIGHT: Mapping[Family, Mapping[str, float]] = {
     "semi": {"distill.semi_weight": 1.0},
@@ -61,14 +64,15 @@ class Method:
         Its kind, and one line on the idea.
     how
         ``stages``: the three stages of vpbsd; ``teacher``: the first two, whose teacher is
-        deployed; ``rival``: an objective through the same loop; ``classical``: tuned on the
-        labelled volumes; ``oracle``: the same, tuned on the very volume that is scored.
+        deployed; ``rival``: an objective through the same loop; ``external``: a program of its
+        authors; ``classical``: tuned on the labelled volumes; ``oracle``: the same, tuned on the
+        very volume that is scored.
     settings
         Changes to the data set's run, by dotted key.
     factors
         Numbers of the data set's run that are multiplied, by dotted key.
     table, key
-        Where a rival or classical method is found: ``module:NAME``, and its name there.
+        Where a method that is not ours is found: ``module:NAME``, and its name there.
     """
 
     name: str
@@ -81,7 +85,7 @@ class Method:
     key: str = ""
 
     def load(self) -> Any:
-        """Return the rival or classical method itself.
+        """Return the rival, external or classical method itself.
 
         Raises
         ------
@@ -140,7 +144,7 @@ def _named(config: MethodConfig) -> list[Method]:
     families = [f"{f} ({', '.join(m.name for m in known_methods(f))})" for f in get_args(Family)]
     raise ConfigError(
         f"there is no method or family '{config.name}'; the families and their methods are: "
-        f"{'; '.join(families)}"
+        f"{'; '.join(families)}; and by its name alone: {', '.join(m.name for m in _external())}"
     )
 
 
@@ -149,6 +153,12 @@ def _everything() -> Iterator[Method]:
     yield from _own()
     for family in TABLES:
         yield from _rivals(family)
+    yield from _external()
+
+
+def _external() -> Iterator[Method]:
+    for name, method in _table(_EXTERNAL).items():
+        yield Method(name, "net", method.what, "external", table=_EXTERNAL, key=name)
 
 
 def _rivals(family: Family) -> list[Method]:

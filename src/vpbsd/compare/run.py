@@ -77,7 +77,7 @@ def run_comparison(
 
     Raises
     ------
-    ConfigError, DataError
+    ConfigError, DataError, MissingExtraError
         If the comparison cannot be done; before anything is trained.
     CheckpointError
         If a folder was begun with other settings or data.
@@ -95,6 +95,7 @@ def run_comparison(
         refuse_changed(jobs)
         save_config(config, out / _MARKER)
         todo = [job for job in jobs if not is_done(job)]
+        _require_environments(todo)
         earlier = len(jobs) - len(todo)
         logger.info("%d jobs, %d of them done earlier", len(jobs), earlier)
         keeper = _Keeper(out / RESULTS, jobs, watch)
@@ -158,6 +159,13 @@ class _Keeper:
         if job.kind == "evaluate":
             for line in failed_lines(job, outcome.sentence):
                 append_result(self._results, line)
+
+
+def _require_environments(jobs: Sequence[Job]) -> None:
+    """Refuse to begin where a method's own environment is missing, before hours are spent."""
+    external = {job.method.key: job.method for job in jobs if job.method.how == "external"}
+    for method in external.values():
+        method.load().require()
 
 
 def _lines(job: Job) -> list[ResultLine]:

@@ -6,8 +6,10 @@ volume block by block; halo and block are what differs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,16 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbsd.compare.deployed import Deployed, load_deployed
+from vpbsd.compare.external import External, Predicted
 from vpbsd.compare.methods import Method
 from vpbsd.compare.tuned import ClassicalMethod, Tuned, oracle
 from vpbsd.data.collection import TrainingVolume
 from vpbsd.errors import DataError
 from vpbsd.geometry import Box, Triplet, VoxelSize, as_triplet
-from vpbsd.metrics import probability_mask
+from vpbsd.metrics import best_threshold, probability_mask
 from vpbsd.metrics.masks import Mask
 from vpbsd.models import Student, Teacher, cost
 from vpbsd.segment import SegmentOptions, predict_volume, segment_volume
 from vpbsd.stages.run import Run
+from vpbsd.stages.validation import THRESHOLDS
 from vpbsd.volumes import OmeZarrWriter, OutputLayout
 
 __all__ = ["Segmenter", "make_segmenter"]
@@ -59,6 +63,8 @@ def make_segmenter(method: Method, run: Run) -> Segmenter:
     DataError
         If there is no labelled volume to tune on, or volumes have several channels.
     """
+    if method.how == "external":
+        return _External(method.load(), run)
     if method.how in ("classical", "oracle"):
         return _Classical(method.load(), run, of_volume=method.how == "oracle")
     return _Net(load_deployed(run, method), run)
@@ -148,6 +154,37 @@ class _Classical:
             return oracle(self.method, _intensities(volume), _truth(volume))
         labelled = self.run.collection.labelled
         return self.method.fit([(_intensities(v), _truth(v)) for v in labelled])
+
+
+@dataclass
+class _External:
+    """A method that predicts by a program of its own; it is cut at a threshold as all are."""
+
+    method: External
+    run: Run
+    _predicted: dict[str, Predicted] = field(default_factory=dict)
+
+    def segment(self, volume: TrainingVolume) -> Mask:
+        return probability_mask(self._of(volume).probability[volume.name], self._threshold)
+
+    def write(self, volume: TrainingVolume, path: Path) -> None:
+        _write(self.segment(volume), volume.image.require_voxel_size(), path)
+
+    def facts(self, volume: TrainingVolume) -> Mapping[str, Any]:
+        predicted = self._of(volume)
+        speed = math.prod(volume.shape) / predicted.seconds[volume.name]
+        return {**predicted.facts, "threshold": self._threshold, "voxels_per_second": speed}
+
+    def _of(self, volume: TrainingVolume) -> Predicted:
+        key = volume.image.fingerprint()
+        if key not in self._predicted:
+            self._predicted[key] = self.method.predict(self.run, [volume])
+        return self._predicted[key]
+
+    @cached_property
+    def _threshold(self) -> float:
+        pairs = [(self._of(v).probability[v.name], _truth(v)) for v in self.run.validation]
+        return best_threshold(pairs, THRESHOLDS)
 
 
 def _intensities(volume: TrainingVolume) -> NDArray[np.float32]:

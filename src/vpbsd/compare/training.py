@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import statistics
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from vpbsd.compare.deployed import predictor_of, save_deployed
+from vpbsd.compare.external import External
 from vpbsd.compare.jobs import Job
 from vpbsd.compare.records import begin, finish, read_facts
 from vpbsd.compare.rival import Rival
@@ -20,6 +22,7 @@ from vpbsd.config import RunConfig, parse_config
 from vpbsd.data.patches import UnlabelledPatches
 from vpbsd.errors import ConfigError
 from vpbsd.models import load_model
+from vpbsd.provenance import write_json_atomic
 from vpbsd.stages.distill import Guidance
 from vpbsd.stages.loop import OnStep, Stage, Validation, run_stage
 from vpbsd.stages.run import Run, distill_stage, finetune, guide, pretrain
@@ -68,6 +71,9 @@ def time_steps(job: Job, on_step: OnStep) -> None:
 def train_method(job: Job, on_step: OnStep) -> None:
     """Train a method for as many steps as the budget allows, from where it stands."""
     begin(job)
+    if job.method.how == "external":
+        _train_external(job, on_step)
+        return
     run = Run(_with_steps(job), job.folder, on_step)
     result = run.execute(make_stage(job, run))
     teacher = 0.0 if job.teacher is None else float(read_facts(job.teacher, "teacher")["seconds"])
@@ -78,6 +84,21 @@ def train_method(job: Job, on_step: OnStep) -> None:
         seconds=result.seconds,
         teacher_seconds=teacher,
     )
+
+
+def _train_external(job: Job, on_step: OnStep) -> None:
+    """Let a program of its own train; the time of earlier runs that were stopped counts too."""
+    method = cast(External, job.method.load())
+    method.require()
+    noted = job.folder / "seconds.json"
+    before = json.loads(noted.read_text("utf-8")) if noted.exists() else 0.0
+    began = time.monotonic()
+    try:
+        steps = method.train(Run(job.run, job.folder, on_step), on_step)
+    finally:
+        seconds = before + time.monotonic() - began
+        write_json_atomic(noted, seconds)
+    finish(job, steps=steps, best_step=steps, seconds=seconds)
 
 
 def make_stage(job: Job, run: Run) -> Stage:
