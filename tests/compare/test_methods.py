@@ -35,6 +35,7 @@ def test_names_and_families_come_in_the_order_asked_for() -> None:
     assert [m.name for m in chosen("ablation")] == [
         *("no_pretraining", "no_codebook", "no_distillation", "no_pseudo_labels"),
         "no_recalibration",
+        "no_mirrors",
         "labels_only_teacher",
         "homogeneous_teacher",
     ]
@@ -53,6 +54,7 @@ def test_each_ablation_switches_off_one_part() -> None:
         "no_distillation": {"distill.target": "none"},
         "no_pseudo_labels": {"distill.semi_weight": 0.0},
         "no_recalibration": {"finetune.recalibrate": False, "distill.recalibrate": False},
+        "no_mirrors": {"distill.mirrors": False},
         "labels_only_teacher": {"finetune.semi_weight": 0.0},
         "homogeneous_teacher": {"teacher.attention_blocks": 0},
         "supervised_only": {"distill.semi_weight": 0.0, "distill.target": "none"},

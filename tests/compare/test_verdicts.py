@@ -140,15 +140,16 @@ def test_parts_are_shown_each_with_what_it_does() -> None:
     assert "(a) pretraining: not shown to help." in text
     assert "(a) distillation: harms. VpbSD is" in text
     assert (
-        "Not measured on any data set: pseudo-labels, recalibration, "
+        "Not measured on any data set: pseudo-labels, recalibration, mirrored looks, "
         "self-teaching of the teacher, heterogeneity of the teacher." in text
     )
     lines += everywhere("no_pseudo_labels", "ablation", 0.79, **STUDENT)
     lines += everywhere("no_recalibration", "ablation", 0.79, **STUDENT)
+    lines += everywhere("no_mirrors", "ablation", 0.79, **STUDENT)
     lines += everywhere("labels_only_teacher", "ablation", 0.79, **STUDENT)
     lines += everywhere("homogeneous_teacher", "ablation", 0.79, **STUDENT)
     assert judged(lines, ABLATION).outcome == "met"
-    assert len(PARTS) == 7
+    assert len(PARTS) == 8
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,12 @@ from vpbsd.errors import CollapseError
 from vpbsd.geometry import Box, tile
 from vpbsd.models import CodeUsage, Model, Teacher, load_model, save_model
 from vpbsd.segment import read_padded
-from vpbsd.stages.label import TeacherLabels, TeacherRuntime, label_volumes
+from vpbsd.stages.label import (
+    TeacherLabels,
+    TeacherRuntime,
+    label_volumes,
+    labelling_threshold,
+)
 from vpbsd.volumes import ArrayVolume, estimate_intensity
 
 PATCH = (16, 16, 16)
@@ -194,6 +200,91 @@ def test_codes_are_counted_when_asked(teacher: Model) -> None:
     runtime.usage = CodeUsage(8)
     runtime.predict(np.zeros((1, 16, 16, 16), np.float32))
     assert runtime.usage.counts.sum() == 4 * 4 * 4
+
+
+# ----------------------------------------------------------------------------------------- mirrors
+
+
+class FirstHalf(TeacherRuntime):
+    """Finds vessel in the first half of a block along x, from whichever side it looks."""
+
+    forwards = 0
+
+    def encode(self, block: np.ndarray) -> tuple[Any, Any, Any]:
+        self.forwards += 1
+        _, codes, encodings = super().encode(block)
+        found = np.zeros(block.shape[1:], np.float32)
+        found[..., : block.shape[-1] // 2] = 1
+        return found, codes, encodings
+
+
+def first_half(teacher: Model, mirrors: bool) -> FirstHalf:
+    assert isinstance(teacher.net, Teacher)
+    return FirstHalf(teacher.net, mirrors=mirrors)
+
+
+def test_mirrored_looks_are_turned_back_and_averaged(teacher: Model) -> None:
+    block = np.zeros((1, 16, 16, 16), np.float32)
+    runtime = first_half(teacher, mirrors=True)
+    seen = runtime.predict(block)
+    # Three of the four looks agree; the one that is mirrored along x sees the other half.
+    assert seen[..., :8].tolist() == np.full((16, 16, 8), 0.75).tolist()
+    assert seen[..., 8:].tolist() == np.full((16, 16, 8), 0.25).tolist()
+    assert runtime.forwards == 4
+    assert np.array_equal(runtime.predict(block, Box((0, 0, 4), (2, 3, 12))), seen[:2, :3, 4:12])
+    assert first_half(teacher, mirrors=False).predict(block)[..., 8:].max() == 0
+
+
+def test_a_mirrored_volume_has_mirrored_probabilities_and_plain_codes(teacher: Model) -> None:
+    assert isinstance(teacher.net, Teacher)
+    runtime = TeacherRuntime(teacher.net, mirrors=True)
+    block = np.random.default_rng(3).normal(size=(1, 16, 16, 16)).astype(np.float32)
+    looks = [TeacherRuntime(teacher.net).encode(np.flip(block, a))[0] for a in (1, 2, 3)]
+    plain = TeacherRuntime(teacher.net).encode(block)[0]
+    expected = (plain + sum(np.flip(p, a) for a, p in enumerate(looks))) / 4
+    assert np.allclose(runtime.predict(block), expected, atol=1e-6)
+
+
+def test_labels_of_mirrored_looks_keep_plain_codes_and_real_labels(
+    teacher: Model, tmp_path: Path
+) -> None:
+    teacher = replace(teacher, threshold=0.5)
+    volumes = [volume(), volume(labelled=True, seed=1)]
+    settings: dict[str, Any] = {"patch": PATCH, "keep_encodings": False}
+    plain = label_volumes(
+        teacher, volumes, tmp_path, runtime=first_half(teacher, False), **settings
+    )
+    before = [np.asarray(one.probability[:]) for one in plain]
+    codes = [np.asarray(one.codes[:]) for one in plain]
+    runtime = first_half(teacher, mirrors=True)
+    found = label_volumes(teacher, volumes, tmp_path, runtime=runtime, **settings)
+    # Labels of plain looks are not taken for those of mirrored ones; a real label needs one look.
+    assert runtime.forwards == 4 + 1
+    assert set(np.unique(before[0])) == {0, 255}
+    assert set(np.unique(np.asarray(found[0].probability[:]))) == {64, 191}
+    assert np.array_equal(np.asarray(found[1].probability[:]), before[1])
+    for one, same in zip(found, codes, strict=True):
+        assert np.array_equal(np.asarray(one.codes[:]), same)
+
+
+def test_mirrored_looks_are_cut_at_a_threshold_of_their_own(teacher: Model, tmp_path: Path) -> None:
+    half = volume(labelled=True)
+    truth = np.zeros(SHAPE, np.uint8)
+    truth[..., :16] = 1  # the block is padded to 32 voxels along x
+    half = TrainingVolume("v", half.image, half.scale, ArrayVolume(truth, source="truth"))
+    once = labelling_threshold(teacher, [half], tmp_path, runtime=first_half(teacher, False))
+    assert once == teacher.threshold
+    assert not (tmp_path / "threshold.json").exists()
+    runtime = first_half(teacher, mirrors=True)
+    # Vessel has 0.75 there and the rest 0.25, which is not above 0.25.
+    found = labelling_threshold(teacher, [half], tmp_path, runtime=runtime)
+    assert 0.25 < found <= 0.75
+    asked = runtime.forwards
+    assert labelling_threshold(teacher, [half], tmp_path, runtime=runtime) == found
+    assert runtime.forwards == asked
+    other = volume(labelled=True, seed=5)
+    labelling_threshold(teacher, [other], tmp_path, runtime=runtime)
+    assert runtime.forwards > asked
 
 
 # ---------------------------------------------------------------------------------------- collapse

@@ -353,7 +353,7 @@ def test_runs_on_simulated_volumes_alone(settings: Settings, tmp_path: Path) -> 
     except CollapseError as error:
         # Two steps teach a teacher nothing; what is at stake here is what it was asked about.
         assert "teacher" in str(error)
-    labelled = sorted(p.name for p in (tmp_path / "labels").iterdir())
+    labelled = sorted(p.name for p in (tmp_path / "labels").iterdir() if p.is_dir())
     assert labelled == [f"{i:03d}_simulated_{i}" for i in range(4)]
     shown = {json.loads(p.read_text())["image"] for p in (tmp_path / "labels").glob("*/done.json")}
     held_out = {v.image.fingerprint() for v in run.validation}

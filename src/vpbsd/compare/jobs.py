@@ -173,7 +173,7 @@ class _Planner:
 
     def _teacher_identity(self, run: RunConfig) -> dict[str, Any]:
         identity = stage_identity(run, self._dataset.fingerprints, *_TEACHER_SECTIONS)
-        return {**identity, "labels": {"patch_voxels": list(run.distill.patch_voxels)}}
+        return {**identity, "labels": _labels_of(run)}
 
     def _training(self, method: Method, run: RunConfig, teacher: Job | None) -> Job:
         identity = {
@@ -186,7 +186,7 @@ class _Planner:
         train = self._job("train", method, self._seed, folder, run, identity)
         if teacher is None:
             return train
-        same = run.distill.patch_voxels == teacher.run.distill.patch_voxels
+        same = _labels_of(run) == _labels_of(teacher.run)
         labels = teacher.folder / "labels" if same else None
         return replace(train, teacher=teacher.folder, labels=labels, needs=(teacher.name,))
 
@@ -238,6 +238,11 @@ class _Planner:
             tuning_trials=self._config.tuning.trials,
             edge_voxels=self._dataset.edge_voxels,
         )
+
+
+def _labels_of(run: RunConfig) -> dict[str, Any]:
+    """Return how what a teacher says is cut and looked at."""
+    return {"patch_voxels": list(run.distill.patch_voxels), "mirrors": run.distill.mirrors}
 
 
 def _needs_teacher(method: Method, run: RunConfig) -> bool:

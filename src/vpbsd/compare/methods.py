@@ -220,6 +220,11 @@ def _ablations() -> list[Method]:
             distill__recalibrate=False,
         ),
         without(
+            "no_mirrors",
+            "the teacher looks at each volume from one side",
+            distill__mirrors=False,
+        ),
+        without(
             "labels_only_teacher",
             "teacher fine-tuned on labels alone, as in the paper",
             finetune__semi_weight=0.0,

@@ -26,6 +26,7 @@ PARTS: Mapping[str, str] = {
     "no_distillation": "distillation",
     "no_pseudo_labels": "pseudo-labels",
     "no_recalibration": "recalibration",
+    "no_mirrors": "mirrored looks",
     "labels_only_teacher": "self-teaching of the teacher",
     "homogeneous_teacher": "heterogeneity of the teacher",
 }

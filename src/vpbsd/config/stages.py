@@ -88,6 +88,9 @@ class DistillConfig(GuidedStageConfig):
     learning_rate: float = Field(default=3e-3, gt=0)
     semi_weight: float = Field(default=10.0, ge=0)
     """lambda_semi; 0 switches pseudo-labels off."""
+    mirrors: bool = True
+    """Let the teacher look at each unlabelled volume mirrored along each axis as well; its
+    probability is the mean of the four looks."""
     pseudo_labels: Literal["soft", "hard"] = "hard"
     """The teacher's probability, or its decision weighted by how sure it is."""
     distill_weight: float = Field(default=1.0, ge=0)

@@ -24,11 +24,13 @@ from vpbsd.data.collection import TrainingVolume
 from vpbsd.errors import CollapseError
 from vpbsd.geometry import Box, Triplet, as_triplet
 from vpbsd.machine import Device, Precision
+from vpbsd.metrics import best_threshold
 from vpbsd.models import CodeUsage, Model, Teacher
 from vpbsd.provenance import write_json_atomic
-from vpbsd.segment import read_padded
+from vpbsd.segment import predict_volume, read_padded
+from vpbsd.stages.validation import THRESHOLDS
 
-__all__ = ["TeacherLabels", "TeacherRuntime", "label_volumes"]
+__all__ = ["TeacherLabels", "TeacherRuntime", "label_volumes", "labelling_threshold"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,13 +47,24 @@ class TeacherRuntime:
         Used as it is, in evaluation mode.
     precision, device
         How and where to compute.
+    mirrors
+        Let probabilities be the mean of four looks, three of them at the block mirrored along an
+        axis each: a vessel is one from any side, and what a net errs on differs from side to side.
+        Codes are those of the plain look, since a pattern has an orientation.
     """
 
     bytes_per_voxel = 600.0
     """Measured peak of the default teacher in fp32, rounded up."""
 
-    def __init__(self, net: Teacher, precision: Precision = "fp32", device: Device = "cpu") -> None:
-        self._net, self._device = net, device
+    def __init__(
+        self,
+        net: Teacher,
+        precision: Precision = "fp32",
+        device: Device = "cpu",
+        *,
+        mirrors: bool = False,
+    ) -> None:
+        self._net, self._device, self.mirrors = net, device, mirrors
         self._autocast = precision == "bf16"
         self.usage: CodeUsage | None = None
         """Counts the codes of every block, when set."""
@@ -95,8 +108,19 @@ class TeacherRuntime:
 
     def predict(self, block: NDArray[np.float32], crop: Box | None = None) -> NDArray[np.float32]:
         """Return vessel probabilities (z, y, x) in ``crop`` of intensities (c, z, y, x)."""
-        whole = self.encode(block)[0]
+        whole = self.seen_from_all_sides(block, self.encode(block)[0])
         return whole if crop is None else whole[crop.slices]
+
+    def seen_from_all_sides(
+        self, block: NDArray[np.float32], plain: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return probabilities of a block, of which the plain look is there already."""
+        if not self.mirrors:
+            return plain
+        total = plain.copy()
+        for axis in range(3):
+            total += np.flip(self.encode(np.flip(block, axis + 1))[0], axis)
+        return total / np.float32(4)
 
 
 @dataclass(frozen=True)
@@ -175,6 +199,7 @@ def label_volumes(
             "label": None if volume.label is None else volume.label.fingerprint(),
             "patch": list(patch),
             "encodings": keep_encodings,
+            "mirrors": runtime.mirrors,
         }
         if not _is_done(target, identity):
             share = _label_volume(teacher, volume, target, runtime, patch, keep_encodings)
@@ -185,6 +210,49 @@ def label_volumes(
         labels.append(_open(target, cast(Teacher, teacher.net).config.code_stride))
     _refuse_degenerate(shares)
     return labels
+
+
+def labelling_threshold(
+    teacher: Model, volumes: Sequence[TrainingVolume], folder: Path, *, runtime: TeacherRuntime
+) -> float:
+    """Return where a teacher's labels are cut: at its threshold, or at that of its mirrored looks.
+
+    The latter is chosen on validation volumes as the former was, and noted in ``folder``.
+
+    Parameters
+    ----------
+    teacher
+        With its threshold and fingerprint.
+    volumes
+        Of validation.
+    folder
+        That of the labels.
+    runtime
+        Evaluates the teacher.
+    """
+    if not runtime.mirrors:
+        return teacher.threshold
+    identity = {
+        "teacher": teacher.fingerprint,
+        "volumes": [volume.image.fingerprint() for volume in volumes],
+    }
+    noted = folder / "threshold.json"
+    if noted.exists():
+        found = json.loads(noted.read_text("utf-8"))
+        if {key: found.get(key) for key in identity} == identity:
+            return float(found["threshold"])
+    pairs = [
+        (
+            predict_volume(v.image, runtime, scale=v.scale, block_voxels=runtime.block),
+            v.truth(Box.whole(v.shape)),
+        )
+        for v in volumes
+    ]
+    threshold = best_threshold(pairs, THRESHOLDS)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json_atomic(noted, {**identity, "threshold": threshold})
+    logger.info("teacher's labels are cut at %g, its threshold is %g", threshold, teacher.threshold)
+    return threshold
 
 
 def _label_volume(
@@ -211,10 +279,12 @@ def _label_volume(
     def operation(block: Block) -> int:
         x = volume.scale.apply(read_padded(volume.image, block.read))
         p, k, e = runtime.encode(x)
-        p = p[block.crop.slices]
-        hits = int((p >= teacher.threshold).sum())
-        if volume.label is not None:
+        if volume.label is None:
+            p = runtime.seen_from_all_sides(x, p)[block.crop.slices]
+            hits = int((p >= teacher.threshold).sum())
+        else:
             p = read_padded(volume.label, block.write)[0] > 0
+            hits = int(p.sum())
         probability[block.write.slices] = np.rint(p * np.float32(255)).astype(np.uint8)
         write = _on_grid(block.write, net.config.code_stride)
         crop = _on_grid(block.crop, net.config.code_stride)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -42,7 +42,7 @@ from vpbsd.provenance import provenance, write_json_atomic
 from vpbsd.stages.checkpoint import refuse_other_run
 from vpbsd.stages.distill import DistillStage, Guidance
 from vpbsd.stages.finetune import FinetuneData, FinetuneStage
-from vpbsd.stages.label import TeacherRuntime, label_volumes
+from vpbsd.stages.label import TeacherRuntime, label_volumes, labelling_threshold
 from vpbsd.stages.loop import CHECKPOINT, OnStep, Stage, StageResult, run_stage
 from vpbsd.stages.pretrain import PretrainStage
 
@@ -147,9 +147,9 @@ class Run:
         """Return what decides a stage's result: sections of the configuration, data, upstream."""
         return stage_identity(self.config, self.collection.fingerprints(), *sections, **upstream)
 
-    def runtime(self, teacher: Teacher) -> TeacherRuntime:
+    def runtime(self, teacher: Teacher, *, mirrors: bool = False) -> TeacherRuntime:
         """Return what evaluates ``teacher`` on whole volumes."""
-        return TeacherRuntime(teacher, self.precision, self.device)
+        return TeacherRuntime(teacher, self.precision, self.device, mirrors=mirrors)
 
     def begin(self, stage: str) -> None:
         """Start the ranks and the random numbers of ``stage``, before its nets are made.
@@ -335,15 +335,18 @@ def guide(
     CollapseError
         If the teacher finds no vessel anywhere, or vessels everywhere.
     """
-    net = cast(Teacher, teacher.net)
+    runtime = run.runtime(cast(Teacher, teacher.net), mirrors=run.config.distill.mirrors)
+    folder = labels or run.folder / "labels"
     # The first rank labels; the others wait, then open what it has written.
     if not run.fabric.is_global_zero:
         run.fabric.barrier()
+    threshold = labelling_threshold(teacher, run.validation, folder, runtime=runtime)
+    teacher = replace(teacher, threshold=threshold)
     found = label_volumes(
         teacher,
         run.images,
-        labels or run.folder / "labels",
-        runtime=run.runtime(net),
+        folder,
+        runtime=runtime,
         patch=run.config.distill.patch_voxels,
         keep_encodings=keep_encodings,
     )
