@@ -73,6 +73,7 @@ def test_bars_read_as_they_are_asked(bars: ModuleType) -> None:
         "graph_mvoxel_per_s": "≥ 10",
         "graph_peak_gb": "≤ 4",
         "graph_memory_growth": "≤ 1.1",
+        "graph_private_gb_per_gigavoxel": "≤ 0.05",
         "graph_different": "≤ 1",
         "graph_over_skan": "≥ 2",
         "gpu_fine_mvoxel_per_s": "≥ 50",

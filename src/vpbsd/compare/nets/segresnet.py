@@ -22,4 +22,4 @@ def segresnet(config: RunConfig) -> Windowed:
         # MONAI's own halve and double every axis.
         down[0].conv.stride = factor
         up[1].upsample_non_trainable.scale_factor = tuple(float(f) for f in factor)
-    return Windowed.of(net, config, multiple_of(factors), bytes_per_voxel=3300)
+    return Windowed.of(net, config, multiple_of(factors), bytes_per_voxel=3600)
