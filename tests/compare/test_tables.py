@@ -167,6 +167,8 @@ def test_low_is_best_where_it_counts_errors(tmp_path: Path) -> None:
         ({"budget": {"kind": "seconds", "value": 600.0}}, "budget: 600 seconds of training each"),
         ({"budget": None}, "no training budget was noted"),
         ({}, "the thresholds were chosen on volume_900, which is not scored"),
+        ({"validation": ["v_1", "v_2"]}, "were chosen on v_1, v_2, which are not scored"),
+        ({"validation": [f"v_{i}" for i in range(4)]}, "chosen on 4 volumes, which are not scored"),
         ({"validation": ["volume_000"]}, "chosen on volume_000, which is scored too, for every"),
         ({"validation": None}, "which volumes chose the thresholds was not noted"),
         ({"validation": []}, "no volume chose the thresholds"),
@@ -179,6 +181,14 @@ def test_low_is_best_where_it_counts_errors(tmp_path: Path) -> None:
 )
 def test_captions_state_the_conditions(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
     assert said in methods_table([line(**changed)], tmp_path)
+
+
+def test_captions_name_few_volumes_and_count_many(tmp_path: Path) -> None:
+    def text(count: int) -> str:
+        return methods_table([line(volume=f"v_{i}") for i in range(count)], tmp_path / str(count))
+
+    assert "3 test volumes (v_0, v_1, v_2);" in text(3)
+    assert "4 test volumes;" in text(4)
 
 
 def test_captions_state_what_is_not_equal(tmp_path: Path) -> None:

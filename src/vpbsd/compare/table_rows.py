@@ -78,6 +78,7 @@ COSTS = (
 
 DIFFERENCE_HEADS = ("Δ clDice (points)", "Δ Dice (points)")
 _NOTHING = "–"
+_MOST_NAMED = 3
 
 
 def compared_with(
@@ -249,10 +250,11 @@ def _difference_text(difference: Difference) -> str:
 
 
 def _count(names: Sequence[str | int], what: str) -> str:
+    if not names:
+        return f"no {what}"
+    many = f"{len(names)} {what}{'s' if len(names) > 1 else ''}"
     listed = ", ".join(str(name) for name in names)
-    if len(names) == 1:
-        return f"1 {what} ({listed})"
-    return f"{len(names)} {what}s ({listed})" if names else f"no {what}"
+    return many if len(names) > _MOST_NAMED else f"{many} ({listed})"
 
 
 def _sub_blocks(contest: Contest, lines: Sequence[ResultLine]) -> str:
@@ -275,13 +277,18 @@ def _choice_text(lines: Sequence[ResultLine]) -> str:
     chose = dict.fromkeys(name for line in noted for name in line.validation or ())
     both = [name for name in chose if name in scored]
     if both:
-        return (
-            f"the thresholds were chosen on {', '.join(both)}, which is scored too, for every "
-            "method alike"
-        )
+        return f"the thresholds were chosen on {_chosen(both)} scored too, for every method alike"
     if not chose:
         return "no volume chose the thresholds"
-    return f"the thresholds were chosen on {', '.join(chose)}, which is not scored"
+    return f"the thresholds were chosen on {_chosen(list(chose))} not scored"
+
+
+def _chosen(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"{names[0]}, which is"
+    if len(names) > _MOST_NAMED:
+        return f"{len(names)} volumes, which are"
+    return f"{', '.join(names)}, which are"
 
 
 def _machine(machine: Mapping[str, object]) -> str:
