@@ -71,9 +71,12 @@ def test_design_choices_cover_what_the_paper_leaves_open() -> None:
         "codebook.quantiser": 2,
         "distill.target": 2,
         "distill.self_teaching": 1,
+        # A third and three times, and 1 in the paper's own method.
         "pretrain.alpha": 2,
-        "distill.distill_weight": 2,
-        "distill.semi_weight": 2,
+        "distill.distill_weight": 2 + 1,
+        "distill.semi_weight": 2 + 1,
+        "finetune.semi_weight": 1,
+        "distill.mirrors": 1,
     }
 
 

@@ -275,5 +275,13 @@ def _design_choices() -> list[Method]:
             "own average has half a say in the pseudo-labels",
             distill__self_teaching=0.5,
         ),
+        choice(
+            "losses_of_the_paper",
+            "teacher fine-tuned on labels alone, one look at each volume, every loss of weight 1",
+            finetune__semi_weight=0.0,
+            distill__mirrors=False,
+            distill__semi_weight=1.0,
+            distill__distill_weight=1.0,
+        ),
         *weights,
     ]
