@@ -34,7 +34,7 @@ def test_a_method_without_seeds_adds_nothing() -> None:
 
 def test_a_variance_is_moderated_by_hand() -> None:
     # Its own variance is 1 with 2 degrees, the others say 4 with 2: (2 · 4 + 2 · 1) / 4 = 2.5.
-    found = seed_error([1.0, 2.0, 3.0], [0.0], SeedPrior(variance=4.0, degrees=2.0))
+    found = seed_error([1.0, 2.0, 3.0], [0.0], (SeedPrior(variance=4.0, degrees=2.0), SeedPrior()))
     assert found is not None
     assert (found.error, found.degrees) == (pytest.approx(math.sqrt(2.5 / 3)), 4)
 
@@ -72,7 +72,7 @@ def test_moderated_errors_hold(degrees: float) -> None:
         scores = rng.normal(0, 1, (20, 3)) * sd[:, None]
         prior = fit_prior(scores.var(axis=1, ddof=1).tolist(), [2] * 20)
         for other in scores[1:]:
-            for given in (prior, None):
+            for given in ((prior, prior), None):
                 error = seed_error(scores[0].tolist(), other.tolist(), given)
                 assert error is not None
                 half = error.error * stats.t.ppf(0.975, error.degrees)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from result_lines import failed, line, runs, values
 
+from vpbsd.compare.results import ResultLine
 from vpbsd.compare.statistics import Bootstrap
 from vpbsd.compare.summary import contests
 from vpbsd.errors import DataError
@@ -129,3 +130,33 @@ def test_many_methods_tell_how_far_seeds_lie_apart() -> None:
     assert alone is not None
     assert many["dice"].value == alone["dice"].value
     assert many["dice"].high - many["dice"].low < alone["dice"].high - alone["dice"].low
+
+
+def test_tuned_thresholds_tell_nothing_of_how_trainings_spread() -> None:
+    def spread_out(name: str, family: str, dice: float, by: float) -> list[ResultLine]:
+        """Three seeds that lie apart by ``by``."""
+        return [
+            one
+            for seed in (0, 1, 2)
+            for one in runs(name, family, dice + by * (seed - 1), seeds=(seed,))
+        ]
+
+    nets = [
+        one
+        for name, dice, by in [
+            ("vpbsd", 0.80, 0.010), ("cwd", 0.76, 0.008), ("bcp", 0.74, 0.012),
+            ("rkd", 0.70, 0.009), ("urpc", 0.72, 0.011),
+        ]
+        for one in spread_out(name, "ours" if name == "vpbsd" else "semi", dice, by)
+    ]  # fmt: skip
+    tuned = [
+        one
+        for name in ("sato", "frangi", "threshold", "otsu_hysteresis")
+        for one in spread_out(name, "classical", 0.5, 0.1)
+    ]
+    alone, beside = (contests(lines)[0] for lines in (nets, [*nets, *tuned]))
+    assert alone.difference("vpbsd", "cwd") == beside.difference("vpbsd", "cwd")
+    # Nor do nets make a threshold that depends on its patches look sure.
+    wide = beside.difference("vpbsd", "sato")
+    assert wide is not None
+    assert wide["dice"].high - wide["dice"].low > 0.2

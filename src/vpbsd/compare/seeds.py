@@ -7,8 +7,8 @@ with d = S - 1 degrees of freedom. Runs of two methods are independent, so that 
     ν = (s²_A + s²_B)² / (s⁴_A / d_A + s⁴_B / d_B)
 
 Three seeds leave 2 to 4 degrees of freedom, too few to tell anything after a correction for many
-comparisons. All methods of a data set together know better how far seeds lie apart: variances are
-taken to vary about a common s²_0 as if that had been seen with d_0 degrees of freedom, and each is
+comparisons. Methods that are trained on the same data know together better how far seeds lie
+apart: variances are taken to vary about a common s²_0 as if that had been seen with d_0 degrees of freedom, and each is
 moderated towards it (Smyth 2004, *Linear models and empirical Bayes methods*)::
 
     s̃² = (d_0 s²_0 + d s²) / (d_0 + d),    with d_0 + d degrees of freedom
@@ -85,7 +85,9 @@ def fit_prior(variances: Sequence[float], degrees: Sequence[float]) -> SeedPrior
 
 
 def seed_error(
-    first: Sequence[float], second: Sequence[float], prior: SeedPrior | None = None
+    first: Sequence[float],
+    second: Sequence[float],
+    priors: tuple[SeedPrior, SeedPrior] | None = None,
 ) -> SeedError | None:
     """Return the error that seeds give to the mean of `first` minus that of `second`.
 
@@ -93,17 +95,16 @@ def seed_error(
     ----------
     first, second
         Scores by seed; a single one is taken for a method that draws no random numbers.
-    prior
-        What other methods tell.
+    priors
+        What methods like the first, and like the second, tell.
 
     Returns
     -------
     SeedError or None
         None if neither has several seeds.
     """
-    prior = prior or SeedPrior()
     parts = []
-    for scores in (first, second):
+    for scores, prior in zip((first, second), priors or (SeedPrior(), SeedPrior()), strict=True):
         if len(scores) > 1:
             own = len(scores) - 1
             total = prior.degrees + own

@@ -171,7 +171,7 @@ def paired_difference(
     first: Counts,
     second: Counts,
     settings: Bootstrap | None = None,
-    priors: Mapping[PooledScore, SeedPrior] | None = None,
+    priors: Mapping[PooledScore, tuple[SeedPrior, SeedPrior]] | None = None,
 ) -> dict[PooledScore, Difference]:
     """Return how far the first method is above the second, in Dice and in clDice.
 
@@ -184,7 +184,7 @@ def paired_difference(
     settings
         By default 10,000 resamples and 95 %.
     priors
-        What other methods on the same data set tell of the spread between seeds.
+        What methods like the first, and like the second, tell of the spread between seeds.
 
     Raises
     ------
@@ -202,8 +202,8 @@ def paired_difference(
     found: dict[PooledScore, Difference] = {}
     for column, score in enumerate(POOLED):
         by_seed = (_by_seed(first)[:, column], _by_seed(second)[:, column])
-        prior = None if priors is None else priors.get(score)
-        values = drawn[:, column] + _seed_term(by_seed, prior, settings)
+        told = None if priors is None else priors[score]
+        values = drawn[:, column] + _seed_term(by_seed, told, settings)
         low, high = np.percentile(values, [tail, 100 - tail])
         p = _two_sided_p(values)
         found[score] = Difference(
@@ -333,14 +333,14 @@ def _by_seed(counts: Counts) -> NDArray[np.float64]:
 
 def _seed_term(
     by_seed: tuple[NDArray[np.float64], NDArray[np.float64]],
-    prior: SeedPrior | None,
+    priors: tuple[SeedPrior, SeedPrior] | None,
     settings: Bootstrap,
 ) -> NDArray[np.float64]:
     """Return t · SE (resamples,) of two methods' scores by seed; 0 where both have one alone."""
     found = (
         None
         if settings.seeds == "resampled"
-        else seed_error(by_seed[0].tolist(), by_seed[1].tolist(), prior)
+        else seed_error(by_seed[0].tolist(), by_seed[1].tolist(), priors)
     )
     if found is None:
         return np.zeros(settings.resamples)

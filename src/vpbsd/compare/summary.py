@@ -136,11 +136,15 @@ class Contest:
         return {}
 
     @cached_property
-    def _priors(self) -> dict[PooledScore, SeedPrior]:
-        """What all methods together tell of the spread between seeds."""
+    def _trained(self) -> dict[PooledScore, SeedPrior]:
+        """What all methods that are trained tell of the spread between seeds.
+
+        A tuned threshold is no training: all that seeds change of it is which patches it saw.
+        """
         found: dict[PooledScore, SeedPrior] = {}
+        trained = [m for m in self.methods.values() if m.family != "classical"]
         for score in POOLED:
-            spreads = [s for m in self.methods.values() if (s := m.spread(score)) is not None]
+            spreads = [s for m in trained if (s := m.spread(score)) is not None]
             several = [s for s in spreads if s.sd is not None]
             found[score] = fit_prior(
                 [s.sd**2 for s in several if s.sd is not None], [s.count - 1 for s in several]
@@ -187,8 +191,11 @@ class Contest:
             [first.counts(volume, seeds) for volume in self.volumes],
             [second.counts(volume, seeds) for volume in self.volumes],
             self.settings,
-            self._priors,
+            {score: (self._prior(first, score), self._prior(second, score)) for score in POOLED},
         )
+
+    def _prior(self, method: MethodResults, score: PooledScore) -> SeedPrior:
+        return SeedPrior() if method.family == "classical" else self._trained[score]
 
 
 def contests(results: Sequence[ResultLine], settings: Bootstrap | None = None) -> list[Contest]:
