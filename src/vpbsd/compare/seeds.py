@@ -8,8 +8,9 @@ with d = S - 1 degrees of freedom. Runs of two methods are independent, so that 
 
 Three seeds leave 2 to 4 degrees of freedom, too few to tell anything after a correction for many
 comparisons. Methods that are trained on the same data know together better how far seeds lie
-apart: variances are taken to vary about a common s²_0 as if that had been seen with d_0 degrees of freedom, and each is
-moderated towards it (Smyth 2004, *Linear models and empirical Bayes methods*)::
+apart: variances are taken to vary about a common s²_0 as if that had been seen with d_0 degrees of
+freedom, and each is moderated towards it (Smyth 2004, *Linear models and empirical Bayes
+methods*)::
 
     s̃² = (d_0 s²_0 + d s²) / (d_0 + d),    with d_0 + d degrees of freedom
 
