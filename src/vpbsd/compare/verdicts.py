@@ -208,7 +208,7 @@ def _parts(found: Found, letters: Mapping[str, str]) -> Verdict:
             difference, part = both["cldice"], PARTS[name]
             if len(difference.per_seed) < _SEEDS or not _equal_budget(ours, contest.methods[name]):
                 findings.append(
-                    f"({letter}) {part}: {len(difference.per_seed)} seeds in common, or other "
+                    f"({letter}) {part}: {_seeds(len(difference.per_seed))} in common, or other "
                     "budgets; not counted."
                 )
                 continue
@@ -224,6 +224,10 @@ def _parts(found: Found, letters: Mapping[str, str]) -> Verdict:
         "not measured" if absent else "met",
         tuple(findings),
     )
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'' if count == 1 else 's'}"
 
 
 def _help(difference: Difference) -> str:
@@ -293,7 +297,7 @@ def _each(
             checks.append(
                 _Check(
                     "not measured",
-                    f"{place}: {count} seeds in common with {best.name}, {_SEEDS} are needed.",
+                    f"{place}: {_seeds(count)} in common with {best.name}, {_SEEDS} are needed.",
                 )
             )
             continue
