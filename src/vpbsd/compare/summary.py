@@ -59,6 +59,11 @@ class MethodResults:
         return tuple(sorted(seed for seed in self.runs if seed is not None))
 
     @property
+    def trained(self) -> bool:
+        """Whether chance in training is part of its scores; a tuned threshold has none."""
+        return self.family != "classical"
+
+    @property
     def score_names(self) -> list[str]:
         """Names of all scores that are numbers, in the order of the lines."""
         return list(
@@ -142,7 +147,7 @@ class Contest:
         A tuned threshold is no training: all that seeds change of it is which patches it saw.
         """
         found: dict[PooledScore, SeedPrior] = {}
-        trained = [m for m in self.methods.values() if m.family != "classical"]
+        trained = [m for m in self.methods.values() if m.trained]
         for score in POOLED:
             spreads = [s for m in trained if (s := m.spread(score)) is not None]
             several = [s for s in spreads if s.sd is not None]
@@ -195,7 +200,7 @@ class Contest:
         )
 
     def _prior(self, method: MethodResults, score: PooledScore) -> SeedPrior:
-        return SeedPrior() if method.family == "classical" else self._trained[score]
+        return self._trained[score] if method.trained else SeedPrior()
 
 
 def contests(results: Sequence[ResultLine], settings: Bootstrap | None = None) -> list[Contest]:
