@@ -21,6 +21,7 @@ __all__ = [
     "channels_last",
     "check_patch",
     "foreground_bias",
+    "with_safe_convolutions",
 ]
 
 
@@ -45,6 +46,33 @@ class SmallGridConv3d(nn.Conv3d):
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
             return super().forward(x.to(self.weight.dtype))
+
+
+def with_safe_convolutions(net: nn.Module) -> nn.Module:
+    """Give every 3D convolution in ``net`` gradients that hold on small grids; in place.
+
+    Weights and their names stay. See :class:`SmallGridConv3d`.
+    """
+    for parent in list(net.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Conv3d:
+                setattr(parent, name, _safe(child))
+    return net
+
+
+def _safe(conv: nn.Conv3d) -> SmallGridConv3d:
+    with torch.device("meta"):  # its own weights are not drawn: it takes those that there are
+        safe = SmallGridConv3d(
+            conv.in_channels,
+            conv.out_channels,
+            cast(Triplet, conv.kernel_size),
+            stride=cast(Triplet, conv.stride),
+            padding=conv.padding,  # type: ignore[arg-type]
+            dilation=cast(Triplet, conv.dilation),
+            groups=conv.groups,
+        )
+    safe.weight, safe.bias = conv.weight, conv.bias
+    return safe
 
 
 class Conv3(SmallGridConv3d):

@@ -1,4 +1,4 @@
-"""Windows: mirrored padding, refusal, and convolutions that can be trained on small grids."""
+"""Windows: mirrored padding, refusal."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vpbsd.compare.nets.windowed import Windowed, pad_mirrored, with_safe_convolutions
+from vpbsd.compare.nets.windowed import Windowed, pad_mirrored
 from vpbsd.errors import ConfigError
-from vpbsd.models.layers import SmallGridConv3d
 
 
 class Recorder(nn.Module):
@@ -70,39 +69,3 @@ def test_blocks_with_their_halo_are_patches() -> None:
 def test_memory_is_that_of_the_window() -> None:
     # 100 bytes a voxel of the window of 8 x 16 x 16, read for a patch of 6 x 16 x 16
     assert windowed(Recorder()).bytes_per_voxel == pytest.approx(100 * 8 / 6)
-
-
-def test_safe_convolutions_change_neither_result_nor_names() -> None:
-    torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Conv3d(2, 4, 3, padding=1, stride=(1, 2, 1)),
-        nn.Sequential(nn.Conv3d(4, 4, (3, 1, 3), groups=2, bias=False, dilation=2)),
-        nn.ConvTranspose3d(4, 1, 2),
-    )
-    x = torch.randn(1, 2, 9, 9, 9)
-    before, keys = net(x), list(net.state_dict())
-    weight = net[0].weight
-    made = with_safe_convolutions(net)
-    assert torch.equal(made(x), before)
-    assert list(made.state_dict()) == keys
-    assert net[0].weight is weight
-    assert isinstance(net[0], SmallGridConv3d)
-    assert isinstance(net[1][0], SmallGridConv3d)
-
-
-@pytest.mark.parametrize("kernel", [3, 5])
-@pytest.mark.parametrize("depth", [2, 3, 4])
-def test_gradients_in_bf16_are_those_of_fp32(kernel: int, depth: int) -> None:
-    torch.manual_seed(0)
-    net = with_safe_convolutions(nn.Sequential(nn.Conv3d(16, 16, kernel, padding=kernel // 2)))
-    x = torch.randn(2, 16, depth, 8, 8)
-    net(x).square().mean().backward()
-    weight = net[0].weight
-    assert isinstance(weight, Tensor)
-    assert weight.grad is not None
-    exact, weight.grad = weight.grad, None
-    with torch.autocast("cpu", torch.bfloat16):
-        y = net(x)
-    y.float().square().mean().backward()
-    assert weight.grad is not None
-    assert (weight.grad - exact).abs().max() < 0.02 * exact.abs().max()

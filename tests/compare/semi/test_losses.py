@@ -219,6 +219,32 @@ def test_partner_takes_any_patch(
     assert logits.mean().item() == pytest.approx(-2.2, abs=1.0)
 
 
+def test_partner_of_thin_patches_learns_the_same_in_bf16_and_fp32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Its decoder starts on a grid 2 cells deep, smaller than the kernels of 3.
+    monkeypatch.setattr(cross_teaching, "HIDDEN", 24)
+    monkeypatch.setattr(cross_teaching, "MLP", 24)
+    torch.manual_seed(0)
+    partner = TransformerPartner(1, (12, 48, 48))
+    images = torch.randn(1, 1, 12, 48, 48)
+    gradients = []
+    for enabled in (False, True):
+        partner.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            logits = partner(images)
+        logits.float().square().mean().backward()
+        gradients.append(
+            {n: p.grad.clone() for n, p in partner.named_parameters() if p.grad is not None}
+        )
+    exact, half = gradients
+    kernels = [name for name, gradient in exact.items() if gradient.shape[2:] == (3, 3, 3)]
+    assert len(kernels) > 8
+    for name in kernels:
+        off = (half[name] - exact[name]).norm() / exact[name].norm()
+        assert off < 0.4, f"{name}: {off:.3g}"
+
+
 def test_without_monai_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "monai.networks.nets.unetr", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'vpbsd\[compare\]'"):

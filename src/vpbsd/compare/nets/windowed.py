@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from vpbsd.config import RunConfig
 from vpbsd.errors import ConfigError
 from vpbsd.geometry import Triplet, as_triplet
-from vpbsd.models.layers import SmallGridConv3d
+from vpbsd.models.layers import with_safe_convolutions
 
 __all__ = ["Windowed", "pad_mirrored"]
 
@@ -128,30 +127,3 @@ def pad_mirrored(x: Tensor, shape: Sequence[int]) -> Tensor:
         turn = torch.arange(size, device=x.device) % (2 * n)
         x = x.index_select(axis, torch.where(turn < n, turn, 2 * n - 1 - turn))
     return x
-
-
-def with_safe_convolutions(net: nn.Module) -> nn.Module:
-    """Give every 3D convolution in ``net`` gradients that hold on small grids; in place.
-
-    Weights and their names stay. See :class:`vpbsd.models.layers.SmallGridConv3d`.
-    """
-    for parent in list(net.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Conv3d:
-                setattr(parent, name, _safe(child))
-    return net
-
-
-def _safe(conv: nn.Conv3d) -> SmallGridConv3d:
-    with torch.device("meta"):  # its own weights are not drawn: it takes those that there are
-        safe = SmallGridConv3d(
-            conv.in_channels,
-            conv.out_channels,
-            cast(Triplet, conv.kernel_size),
-            stride=cast(Triplet, conv.stride),
-            padding=conv.padding,  # type: ignore[arg-type]
-            dilation=cast(Triplet, conv.dilation),
-            groups=conv.groups,
-        )
-    safe.weight, safe.bias = conv.weight, conv.bias
-    return safe

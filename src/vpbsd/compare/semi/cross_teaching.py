@@ -23,7 +23,7 @@ from vpbsd.config import RunConfig
 from vpbsd.errors import MissingExtraError
 from vpbsd.geometry import Triplet, as_triplet
 from vpbsd.losses.segmentation import soft_dice_loss
-from vpbsd.models.layers import foreground_bias
+from vpbsd.models.layers import foreground_bias, with_safe_convolutions
 from vpbsd.stages.distill import Guidance
 
 __all__ = ["CROSS_TEACHING", "CrossTeaching", "TransformerPartner"]
@@ -55,14 +55,17 @@ class TransformerPartner(nn.Module):
         super().__init__()
         self.patch = patch
         self.padded = as_triplet([-(-n // TOKEN_VOXELS) * TOKEN_VOXELS for n in patch])
-        self.net: nn.Module = _unetr()(
-            in_channels=channels,
-            out_channels=1,
-            img_size=self.padded,
-            feature_size=FEATURES,
-            hidden_size=HIDDEN,
-            mlp_dim=MLP,
-            num_heads=HEADS,
+        # The decoder of a thin patch starts on grids smaller than its kernels.
+        self.net = with_safe_convolutions(
+            _unetr()(
+                in_channels=channels,
+                out_channels=1,
+                img_size=self.padded,
+                feature_size=FEATURES,
+                hidden_size=HIDDEN,
+                mlp_dim=MLP,
+                num_heads=HEADS,
+            )
         )
         # MONAI makes these in each block and uses them with cross attention alone; a parameter
         # that gets no gradient stops distributed training.
