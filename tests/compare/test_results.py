@@ -220,19 +220,6 @@ def test_nothing_to_read(tmp_path: Path) -> None:
         read_results(tmp_path / "no.jsonl")
 
 
-def test_the_flat_form_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    flat = tmp_path / "few_shot.jsonl"
-    flat.write_text(json.dumps({"recipe": "r", "method": "student", "seed": 0, "dice": 0.7}) + "\n")
-    with pytest.raises(
-        DataError, match=r"line 1: holds the older flat lines .* run the comparison"
-    ):
-        read_results(flat)
-    append_result(tmp_path / "cpu.jsonl", line())
-    with caplog.at_level(logging.WARNING):
-        assert read_results(tmp_path) == [line()]
-    assert "few_shot.jsonl is left out" in caplog.text
-
-
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot make the folder"):

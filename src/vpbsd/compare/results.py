@@ -203,8 +203,7 @@ def read_results(sources: Path | str | Iterable[Path | str]) -> list[ResultLine]
     Parameters
     ----------
     sources
-        A file, a folder, or several of them. A file in a folder that holds the older flat lines
-        of the few-shot benchmark is left out with a warning; named itself, it is refused.
+        A file, a folder, or several of them.
 
     Returns
     -------
@@ -235,17 +234,11 @@ def read_results(sources: Path | str | Iterable[Path | str]) -> list[ResultLine]
 
 
 def _files(sources: Sequence[Path]) -> list[Path]:
-    files = []
-    for source in sources:
-        if not source.is_dir():
-            files.append(source)
-            continue
-        for file in sorted(source.glob("*.jsonl")):
-            if _is_flat(file):
-                logger.warning("%s is left out: it %s", file, _FLAT)
-            else:
-                files.append(file)
-    return files
+    return [
+        file
+        for source in sources
+        for file in (sorted(source.glob("*.jsonl")) if source.is_dir() else [source])
+    ]
 
 
 def _lines(file: Path) -> list[tuple[ResultLine, str]]:
@@ -288,30 +281,7 @@ def _parsed(raw: str) -> ResultLine:
     values = json.loads(raw, parse_constant=refused)
     if not isinstance(values, dict):
         raise DataError("a result is a JSON object")
-    if _flat(values):
-        raise DataError(_FLAT)
     return ResultLine.from_dict(values)
-
-
-# Of the first few-shot benchmark: no counts of sub-blocks, so that no interval can be drawn.
-_FLAT = (
-    "holds the older flat lines of the few-shot benchmark (recipe, method, seed, volume and scores "
-    "side by side), which lack the counts per sub-block that intervals need: run the comparison "
-    "again (vpbsd compare)"
-)
-
-
-def _flat(values: Mapping[str, Any]) -> bool:
-    return "recipe" in values and "dice" in values and "scores" not in values
-
-
-def _is_flat(file: Path) -> bool:
-    first = _text(file).partition("\n")[0]
-    try:
-        values = json.loads(first)
-    except json.JSONDecodeError:
-        return False  # reading it will say what is wrong
-    return isinstance(values, dict) and _flat(values)
 
 
 def _name(line: ResultLine) -> str:
