@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vpbsd.compare.sentences import points, sentence
+from vpbsd.compare.sentences import counted, points, sentence
 from vpbsd.compare.statistics import Difference
 
 
@@ -50,3 +50,17 @@ def test_sentences(difference: Difference, expected: str) -> None:
 )  # fmt: skip
 def test_points(share: float, signed: bool, text: str) -> None:
     assert points(share, signed=signed) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "what", "text"),
+    [
+        (0, "seed", "0 seeds"),
+        (1, "seed", "1 seed"),
+        (3, "seed", "3 seeds"),
+        (1, "labelled patch", "1 labelled patch"),
+        (16, "labelled patch", "16 labelled patches"),
+    ],
+)
+def test_counted(count: int, what: str, text: str) -> None:
+    assert counted(count, what) == text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vpbsd.compare.statistics import Difference
 
-__all__ = ["points", "sentence"]
+__all__ = ["counted", "points", "sentence"]
 
 
 def sentence(difference: Difference, first: str, second: str) -> str:
@@ -40,6 +40,12 @@ def sentence(difference: Difference, first: str, second: str) -> str:
     )
     size = points(abs(difference.value))
     return f"{first} is {size} points of {score} {side} {second} ({interval}), {told}."
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things in words: "1 seed", "3 patches"."""
+    plural = "" if count == 1 else "es" if what.endswith("ch") else "s"
+    return f"{count} {what}{plural}"
 
 
 def points(share: float, *, signed: bool = False) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from vpbsd.compare.markup import Row, Value
 from vpbsd.compare.pooled import POOLED, PooledScore
 from vpbsd.compare.results import ResultLine
-from vpbsd.compare.sentences import points
+from vpbsd.compare.sentences import counted, points
 from vpbsd.compare.statistics import Difference, corrected
 from vpbsd.compare.summary import Contest, MethodResults, title
 
@@ -252,7 +252,7 @@ def _difference_text(difference: Difference) -> str:
 def _count(names: Sequence[str | int], what: str) -> str:
     if not names:
         return f"no {what}"
-    many = f"{len(names)} {what}{'s' if len(names) > 1 else ''}"
+    many = counted(len(names), what)
     listed = ", ".join(str(name) for name in names)
     return many if len(names) > _MOST_NAMED else f"{many} ({listed})"
 
@@ -298,5 +298,5 @@ def _machine(machine: Mapping[str, object]) -> str:
     names = ", ".join(str(g) for g in gpus) if isinstance(gpus, list) and gpus else "no GPU"
     threads = machine.get("torch_threads")
     parts = [str(processor), f"{cores} cores" if cores is not None else "", names]
-    parts.append(f"{threads} thread{'s' if threads != 1 else ''}" if threads is not None else "")
+    parts.append(counted(threads, "thread") if isinstance(threads, int) else "")
     return ", ".join(part for part in parts if part)

@@ -18,7 +18,7 @@ from pathlib import Path
 from vpbsd.compare.labels import REFERENCE, REFERENCE_PATCHES, LabelCurve, label_curves
 from vpbsd.compare.markup import Row, Table, write_table
 from vpbsd.compare.results import Family, ResultLine
-from vpbsd.compare.sentences import sentence
+from vpbsd.compare.sentences import counted, sentence
 from vpbsd.compare.statistics import Bootstrap, corrected
 from vpbsd.compare.summary import OURS, Contest, MethodResults, contests, title
 from vpbsd.compare.table_rows import (
@@ -202,7 +202,7 @@ def _labels(curve: LabelCurve, name: str) -> Table:
 
 
 def _patches(count: int) -> str:
-    return f"{count} labelled patch{'es' if count > 1 else ''}"
+    return counted(count, "labelled patch")
 
 
 def _needed(curve: LabelCurve) -> str:
@@ -264,7 +264,7 @@ def _legend(differences: Differences) -> str:
         return ""
     one = next(iter(differences.values()))["cldice"]
     drawn = "volumes and their sub-blocks" if one.volumes > 1 else "sub-blocks"
-    many = f"{one.comparisons} comparison{'s' if one.comparisons > 1 else ''}"
+    many = counted(one.comparisons, "comparison")
     return (
         f"Δ: {title(OURS)} minus the method, in points, with its {100 * one.level:g} % interval, "
         f"from a paired bootstrap over {drawn} and the spread between seeds; * significant after "

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vpbsd.compare.labels import REFERENCE, REFERENCE_PATCHES, LabelCurve
-from vpbsd.compare.sentences import points, sentence
+from vpbsd.compare.sentences import counted, points, sentence
 from vpbsd.compare.statistics import Difference
 from vpbsd.compare.summary import OURS, Contest, MethodResults, title
 from vpbsd.compare.table_rows import compared_with
@@ -207,9 +207,9 @@ def _parts(found: Found, letters: Mapping[str, str]) -> Verdict:
         for name, both in compared_with(contest, ablations, ours).items():
             difference, part = both["cldice"], PARTS[name]
             if len(difference.per_seed) < _SEEDS or not _equal_budget(ours, contest.methods[name]):
+                common = counted(len(difference.per_seed), "seed")
                 findings.append(
-                    f"({letter}) {part}: {_seeds(len(difference.per_seed))} in common, or other "
-                    "budgets; not counted."
+                    f"({letter}) {part}: {common} in common, or other budgets; not counted."
                 )
                 continue
             shown.add(name)
@@ -224,10 +224,6 @@ def _parts(found: Found, letters: Mapping[str, str]) -> Verdict:
         "not measured" if absent else "met",
         tuple(findings),
     )
-
-
-def _seeds(count: int) -> str:
-    return f"{count} seed{'' if count == 1 else 's'}"
 
 
 def _help(difference: Difference) -> str:
@@ -297,7 +293,8 @@ def _each(
             checks.append(
                 _Check(
                     "not measured",
-                    f"{place}: {_seeds(count)} in common with {best.name}, {_SEEDS} are needed.",
+                    f"{place}: {counted(count, 'seed')} in common with {best.name}, "
+                    f"{_SEEDS} are needed.",
                 )
             )
             continue
