@@ -13,8 +13,8 @@ from vpbsd import cli
 from vpbsd.cli import compare
 from vpbsd.cli.compare import ComparisonProgress, TimeLeft
 from vpbsd.cli.progress import log_to
-from vpbsd.compare.pool import Outcome
-from vpbsd.compare.run import Compared
+from vpbsd.compare.runner.pool import Outcome
+from vpbsd.compare.runner.run import Compared
 
 NAMES = ["teacher d/teacher/seed_0", "train d/vpbsd/seed_0", "evaluate d/vpbsd/seed_0"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from vpbsd.compare.pool import Outcome
+from vpbsd.compare.runner.pool import Outcome
 from vpbsd.config import CompareConfig
 from vpbsd.errors import VpbsdError
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from vpbsd.compare.pool import Tell
+from vpbsd.compare.runner.pool import Tell
 from vpbsd.errors import ConfigError
 
 

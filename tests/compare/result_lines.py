@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbsd.compare.pooled import pooled_scores
-from vpbsd.compare.results import COUNTS, ResultLine
+from vpbsd.compare.results.lines import COUNTS, ResultLine
+from vpbsd.compare.results.pooled import pooled_scores
 
 MACHINE = {"system": "Linux", "cpu": "AMD EPYC", "cores": 2, "gpus": [], "torch_threads": 1}
 

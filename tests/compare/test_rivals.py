@@ -12,9 +12,9 @@ import zarr
 from torch import Tensor, nn
 
 from vpbsd.compare.distillation import DISTILLATION
-from vpbsd.compare.objective import Objective
+from vpbsd.compare.loop.objective import Objective
+from vpbsd.compare.loop.student import StudentObjective
 from vpbsd.compare.semi import SEMI, cross_teaching
-from vpbsd.compare.student import StudentObjective
 from vpbsd.config import CodebookConfig, RunConfig, TeacherConfig, parse_config
 from vpbsd.errors import ConfigError
 from vpbsd.models import Model, Student, Teacher, load_model, save_model

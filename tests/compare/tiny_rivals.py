@@ -9,8 +9,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from vpbsd.compare.objective import Needs, Objective
-from vpbsd.compare.rival import Rival
+from vpbsd.compare.loop.objective import Needs, Objective
+from vpbsd.compare.loop.rival import Rival
 from vpbsd.config import RunConfig
 from vpbsd.errors import ConfigError
 from vpbsd.losses.segmentation import segmentation_loss

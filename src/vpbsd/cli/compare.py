@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from vpbsd.cli.pictures import write_pictures
 from vpbsd.cli.progress import clock, log_to
 from vpbsd.cli.tables_and_figures import write_comparison
-from vpbsd.compare.pool import Outcome
-from vpbsd.compare.run import Compared, run_comparison
+from vpbsd.compare.runner.pool import Outcome
+from vpbsd.compare.runner.run import Compared, run_comparison
 from vpbsd.config import find_recipe, load_comparison
 from vpbsd.errors import ConfigError, JobsFailedError
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from vpbsd.compare.evaluation import mask_path, scored_volumes
-from vpbsd.compare.jobs import Job
 from vpbsd.compare.patterns import PatternOptions, collect_patterns
-from vpbsd.compare.results import Family
-from vpbsd.compare.summary import OURS, title
+from vpbsd.compare.results.lines import Family
+from vpbsd.compare.results.summary import OURS, title
+from vpbsd.compare.runner.evaluation import mask_path, scored_volumes
+from vpbsd.compare.runner.jobs import Job
 from vpbsd.config import load_config
 from vpbsd.data.collection import TrainingVolume
 from vpbsd.errors import DataError

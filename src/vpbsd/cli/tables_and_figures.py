@@ -2,7 +2,7 @@
 
 ::
 
-    OUT/COMPARISON/...                        tables and verdicts (`vpbsd.compare.tables`)
+    OUT/COMPARISON/...                        tables and verdicts (`vpbsd.compare.tables.write`)
     OUT/COMPARISON/DATASET/speed.*            clDice against voxels per second
     OUT/COMPARISON/DATASET/differences.*      VpbSD against every other method
     OUT/COMPARISON/ablation.*                 VpbSD against itself with a part switched off
@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from vpbsd.compare.labels import REFERENCE, REFERENCE_PATCHES, LabelCurve, label_curves
-from vpbsd.compare.results import Family, ResultLine, read_results
-from vpbsd.compare.summary import OURS, Contest, contests, title
-from vpbsd.compare.table_rows import compared_with
-from vpbsd.compare.tables import comparison_folder, write_tables
-from vpbsd.compare.verdicts import PARTS, Benchmarks
+from vpbsd.compare.results.labels import REFERENCE, REFERENCE_PATCHES, LabelCurve, label_curves
+from vpbsd.compare.results.lines import Family, ResultLine, read_results
+from vpbsd.compare.results.summary import OURS, Contest, contests, title
+from vpbsd.compare.tables.rows import compared_with
+from vpbsd.compare.tables.verdicts import PARTS, Benchmarks
+from vpbsd.compare.tables.write import comparison_folder, write_tables
 from vpbsd.report.comparison import (
     DifferenceBar,
     LabelLine,

@@ -33,7 +33,7 @@ TABLES: dict[Family, str] = {
     "semi": "vpbsd.compare.semi:SEMI",
     "distillation": "vpbsd.compare.distillation:DISTILLATION",
     "net": "vpbsd.compare.nets:NETS",
-    "classical": "vpbsd.compare.tuned:CLASSICAL",
+    "classical": "vpbsd.compare.classical.tuned:CLASSICAL",
 }
 """Family -> module and name of the table that holds its rivals."""
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from vpbsd.compare.deployed.weights import load_rival, save_rival
 from vpbsd.compare.nets import ARCHITECTURES, DEPLOYED_BY, NETS, build_net
-from vpbsd.compare.weights import load_rival, save_rival
 from vpbsd.config import RunConfig
 from vpbsd.errors import ConfigError, MissingExtraError
 from vpbsd.models import Student, cost

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from vpbsd.compare.deployed.predictor import NetPredictor
 from vpbsd.compare.nets.vessap import CrossHairConv, VessapNet
-from vpbsd.compare.predictor import NetPredictor
 from vpbsd.segment import predict_volume
 from vpbsd.volumes import ArrayVolume
 

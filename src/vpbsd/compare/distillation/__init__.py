@@ -19,7 +19,7 @@ from vpbsd.compare.distillation.cwd import CWD
 from vpbsd.compare.distillation.fitnets import FITNETS
 from vpbsd.compare.distillation.logits import LOGITS
 from vpbsd.compare.distillation.rkd import RKD
-from vpbsd.compare.rival import Rival
+from vpbsd.compare.loop.rival import Rival
 
 __all__ = ["DISTILLATION"]
 

@@ -25,8 +25,8 @@ from vpbsd.compare.distillation.guided import (
     teacher_logits,
     teacher_of,
 )
-from vpbsd.compare.rival import Rival
-from vpbsd.compare.student import Seen
+from vpbsd.compare.loop.rival import Rival
+from vpbsd.compare.loop.student import Seen
 from vpbsd.config import RunConfig
 from vpbsd.stages.distill import Guidance
 

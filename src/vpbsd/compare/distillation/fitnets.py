@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from vpbsd.compare.distillation.guided import ProjectedObjective, make_student, teacher_of
-from vpbsd.compare.rival import Rival
-from vpbsd.compare.student import Seen
+from vpbsd.compare.loop.rival import Rival
+from vpbsd.compare.loop.student import Seen
 from vpbsd.config import RunConfig
 from vpbsd.stages.distill import Guidance
 

@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from vpbsd.compare.student import Seen, StudentObjective
+from vpbsd.compare.loop.student import Seen, StudentObjective
 from vpbsd.config import RunConfig, StudentConfig
 from vpbsd.errors import ConfigError
 from vpbsd.geometry import Triplet, as_triplet

@@ -26,8 +26,8 @@ from vpbsd.compare.distillation.guided import (
     make_student,
     teacher_of,
 )
-from vpbsd.compare.rival import Rival
-from vpbsd.compare.student import Seen
+from vpbsd.compare.loop.rival import Rival
+from vpbsd.compare.loop.student import Seen
 from vpbsd.config import RunConfig
 from vpbsd.geometry import Triplet
 from vpbsd.models import Student

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from vpbsd.compare.augmentation import NnUnetAugmentation
+from vpbsd.compare.loop.augmentation import NnUnetAugmentation
+from vpbsd.compare.loop.rival import Rival
+from vpbsd.compare.loop.supervised import SupervisedObjective, Topology
 from vpbsd.compare.nets.dynunet import dynunet
 from vpbsd.compare.nets.hp_vsp import hp_vsp
 from vpbsd.compare.nets.segresnet import segresnet
@@ -19,8 +21,6 @@ from vpbsd.compare.nets.transformers import swin_unetr, unetr
 from vpbsd.compare.nets.unet import attention_unet, basic_unet, unet
 from vpbsd.compare.nets.vessap import vessap_fcn
 from vpbsd.compare.nets.vnet import vnet
-from vpbsd.compare.rival import Rival
-from vpbsd.compare.supervised import SupervisedObjective, Topology
 from vpbsd.config import RunConfig
 from vpbsd.errors import ConfigError
 from vpbsd.models import Student

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from vpbsd.compare.rival import Rival
+from vpbsd.compare.loop.rival import Rival
 from vpbsd.compare.semi.bcp import BCP
 from vpbsd.compare.semi.cps import CPS
 from vpbsd.compare.semi.cross_teaching import CROSS_TEACHING

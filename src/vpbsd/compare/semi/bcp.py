@@ -26,9 +26,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from vpbsd.compare.rival import Rival
+from vpbsd.compare.loop.rival import Rival
+from vpbsd.compare.loop.student import StudentObjective
 from vpbsd.compare.semi.consistency import make_student
-from vpbsd.compare.student import StudentObjective
 from vpbsd.config import RunConfig
 from vpbsd.losses.segmentation import segmentation_loss
 from vpbsd.models import Student

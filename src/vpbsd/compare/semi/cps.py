@@ -14,7 +14,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from vpbsd.compare.rival import Rival
+from vpbsd.compare.loop.rival import Rival
 from vpbsd.compare.semi.consistency import CONSISTENCY_WEIGHT, make_student
 from vpbsd.compare.semi.mutual import MutualTeaching
 from vpbsd.config import RunConfig

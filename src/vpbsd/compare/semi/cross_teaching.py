@@ -16,7 +16,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from vpbsd.compare.rival import Rival
+from vpbsd.compare.loop.rival import Rival
 from vpbsd.compare.semi.consistency import CONSISTENCY_WEIGHT, make_student
 from vpbsd.compare.semi.mutual import MutualTeaching
 from vpbsd.config import RunConfig

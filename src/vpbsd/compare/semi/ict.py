@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Beta
 
-from vpbsd.compare.rival import Rival
+from vpbsd.compare.loop.rival import Rival
+from vpbsd.compare.loop.student import StudentObjective
 from vpbsd.compare.semi.consistency import CONSISTENCY_WEIGHT, make_student, ramp_up
 from vpbsd.compare.semi.mean_teacher import consistency_loss
-from vpbsd.compare.student import StudentObjective
 from vpbsd.config import RunConfig
 from vpbsd.losses.segmentation import segmentation_loss
 from vpbsd.models import Student

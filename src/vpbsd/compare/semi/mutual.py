@@ -17,8 +17,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from vpbsd.compare.loop.student import StudentObjective
 from vpbsd.compare.semi.consistency import CONSISTENCY_WEIGHT, pseudo_label, ramp_up
-from vpbsd.compare.student import StudentObjective
 from vpbsd.losses.segmentation import segmentation_loss
 from vpbsd.models import Student
 
