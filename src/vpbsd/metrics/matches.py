@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vpbsd.errors import ConfigError
 
@@ -28,6 +32,38 @@ class Matches:
 
     true_matched: int
     """Those of them that match the prediction."""
+
+    @classmethod
+    def within(
+        cls,
+        prediction_to_truth: NDArray[Any],
+        truth_to_prediction: NDArray[Any],
+        tolerance: float,
+        rounding: float,
+    ) -> Matches:
+        """Count the distances that are no longer than a tolerance.
+
+        Parameters
+        ----------
+        prediction_to_truth, truth_to_prediction
+            How far each voxel of one set is from the other set.
+        tolerance
+            In the unit of the distances.
+        rounding
+            Share by which a distance may be longer, since sums of squares are rounded.
+
+        Raises
+        ------
+        ConfigError
+            If the tolerance is negative or not finite.
+        """
+        reach = require_tolerance(tolerance) * (1 + rounding)
+        return cls(
+            predicted=prediction_to_truth.size,
+            predicted_matched=int(np.count_nonzero(prediction_to_truth <= reach)),
+            true=truth_to_prediction.size,
+            true_matched=int(np.count_nonzero(truth_to_prediction <= reach)),
+        )
 
     def __add__(self, other: Matches) -> Matches:
         """Pool the counts of two disjoint blocks or volumes."""

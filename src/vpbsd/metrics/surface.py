@@ -17,7 +17,7 @@ from scipy.ndimage import binary_erosion
 
 from vpbsd.geometry import Box, VoxelSize
 from vpbsd.metrics.masks import Mask, mask_pair
-from vpbsd.metrics.matches import Matches, require_tolerance
+from vpbsd.metrics.matches import Matches
 from vpbsd.metrics.view import Ends, View
 
 __all__ = [
@@ -70,12 +70,8 @@ class SurfaceDistances:
         ConfigError
             If the tolerance is negative or not finite.
         """
-        reach = require_tolerance(tolerance) * (1 + _ROUNDING)
-        return Matches(
-            predicted=self.prediction_to_truth.size,
-            predicted_matched=int(np.count_nonzero(self.prediction_to_truth <= reach)),
-            true=self.truth_to_prediction.size,
-            true_matched=int(np.count_nonzero(self.truth_to_prediction <= reach)),
+        return Matches.within(
+            self.prediction_to_truth, self.truth_to_prediction, tolerance, _ROUNDING
         )
 
     def hausdorff(self, percentile: float = 95.0) -> float | None:

@@ -60,12 +60,8 @@ class CentrelineDistances:
         ConfigError
             If the tolerance is negative or not finite.
         """
-        reach = require_tolerance(tolerance) * (1 + _ROUNDING)
-        return Matches(
-            predicted=self.prediction_to_truth.size,
-            predicted_matched=int(np.count_nonzero(self.prediction_to_truth <= reach)),
-            true=self.truth_to_prediction.size,
-            true_matched=int(np.count_nonzero(self.truth_to_prediction <= reach)),
+        return Matches.within(
+            self.prediction_to_truth, self.truth_to_prediction, tolerance, _ROUNDING
         )
 
 
