@@ -59,7 +59,8 @@ def test_files(tmp_path: Path) -> None:
     written = write_tables([*all_lines(), *labels], tmp_path, settings=FEW)
     names = {str(p.relative_to(tmp_path)) for p in written}
     tables = ("simulated/table1_methods", "simulated/table2_ablation", "simulated/table3_design",
-              "l1/table1_methods", "l16/table1_methods", "table3_labels")  # fmt: skip
+              "simulated/table4_volumes", "l1/table1_methods", "l1/table4_volumes",
+              "l16/table1_methods", "l16/table4_volumes", "table3_labels")  # fmt: skip
     wanted = {f"cpu/{t}.{suffix}" for t in tables for suffix in ("md", "csv", "tex")}
     assert names == wanted | {"cpu/verdicts.md"}
     assert all(p.stat().st_size > 50 for p in written)
@@ -189,6 +190,17 @@ def test_captions_name_few_volumes_and_count_many(tmp_path: Path) -> None:
 
     assert "3 test volumes (v_0, v_1, v_2);" in text(3)
     assert "4 test volumes;" in text(4)
+
+
+def test_the_table_of_labels_names_its_data_sets(tmp_path: Path) -> None:
+    lines = [
+        r
+        for patches in (1, 16)
+        for r in runs("vpbsd", "ours", 0.8, dataset=f"l{patches}", labelled_patches=patches)
+    ]
+    write_tables(lines, tmp_path, settings=FEW)
+    text = (tmp_path / "cpu" / "table3_labels.md").read_text("utf-8")
+    assert "Data sets l1, l16, 2 test volumes (volume_000, volume_001) of each; " in text
 
 
 def test_captions_state_what_is_not_equal(tmp_path: Path) -> None:

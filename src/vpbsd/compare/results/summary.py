@@ -81,17 +81,18 @@ class MethodResults:
             )
         )
 
-    def spread(self, score: str) -> Spread | None:
+    def spread(self, score: str, volume: str | None = None) -> Spread | None:
         """Return mean and standard deviation over seeds; None where a line lacks the score.
 
-        The score of a seed is the mean over volumes. A distance that is null in a line (its name
-        ends in ``_um``) is infinite, and so is then the mean; any other null was not taken.
+        The score of a seed is the mean over volumes, or that of one. A distance that is null in a
+        line (its name ends in ``_um``) is infinite, and so is then the mean; any other null was not
+        taken.
         """
         absent = math.inf if score.endswith("_um") else None
         values = []
         for run in self.runs.values():
             found = []
-            for line in run.values():
+            for line in run.values() if volume is None else [run[volume]]:
                 value = line.scores.get(score, "absent")
                 number = absent if value is None else value
                 if not isinstance(number, float | int):

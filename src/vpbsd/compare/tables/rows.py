@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from vpbsd.compare.results.lines import ResultLine
 from vpbsd.compare.results.pooled import POOLED, PooledScore
-from vpbsd.compare.results.statistics import Difference, corrected
+from vpbsd.compare.results.statistics import Difference, Spread, corrected
 from vpbsd.compare.results.summary import Contest, MethodResults, title
 from vpbsd.compare.tables.markup import Row, Value
 from vpbsd.compare.tables.sentences import counted, points
@@ -29,6 +29,7 @@ __all__ = [
     "name_cells",
     "numbers",
     "score_cells",
+    "spread_text",
 ]
 
 Differences = Mapping[str, Mapping[PooledScore, Difference]]
@@ -112,7 +113,19 @@ def name_cells(contest: Contest, method: MethodResults) -> list[str]:
 
 def score_cells(method: MethodResults, scores: Sequence[Score]) -> list[str]:
     """Return mean ± standard deviation over seeds of each score."""
-    return [_spread_text(method, score) for score in scores]
+    return [spread_text(method.spread(score.key), score) for score in scores]
+
+
+def spread_text(found: Spread | None, score: Score, *, deviation: bool = True) -> str:
+    """Return a mean, with its deviation over seeds if there is one and it is asked for."""
+    if found is None:
+        return _NOTHING
+    if not math.isfinite(found.mean):
+        return "∞"
+    text = f"{found.mean:.{score.decimals}f}"
+    if found.sd is None or not deviation:
+        return text
+    return f"{text} ± {found.sd:.{score.decimals}f}"
 
 
 def cost_cells(method: MethodResults, costs: Sequence[Cost] = COSTS) -> list[str]:
@@ -168,13 +181,25 @@ def missing_notes(method: MethodResults) -> list[str]:
     return notes
 
 
-def conditions(contest: Contest, methods: Sequence[MethodResults]) -> str:
-    """State volumes, sub-blocks, seeds, budget, choice of thresholds and machine."""
+def conditions(
+    contest: Contest, methods: Sequence[MethodResults], datasets: Sequence[str] = ()
+) -> str:
+    """State volumes, sub-blocks, seeds, budget, choice of thresholds and machine.
+
+    Parameters
+    ----------
+    contest, methods
+        Whose conditions.
+    datasets
+        Names of the data sets that stand in one table, where they are several.
+    """
     lines = [line for method in methods for line in method.lines]
+    several = len(datasets) > 1
+    named = f"Data sets {', '.join(datasets)}" if several else f"Data set {contest.dataset}"
     if not lines:
-        return f"Data set {contest.dataset}: no method has a result on all volumes."
+        return f"{named}: no method has a result on all volumes."
     parts = [
-        f"Data set {contest.dataset}, {_count(contest.volumes, 'test volume')}",
+        f"{named}, {_count(contest.volumes, 'test volume')}{' of each' if several else ''}",
         _sub_blocks(contest, lines),
         f"mean ± standard deviation over {_count(contest.seeds, 'seed')}",
         budget_text(lines),
@@ -229,16 +254,6 @@ def mark_best(rows: Sequence[Row], first: int, scores: Sequence[Score]) -> list[
             if mean is not None and f"{float(mean):.{score.decimals}f}" == shown:
                 best[place].add(column)
     return [replace(row, best=frozenset(b)) for row, b in zip(rows, best, strict=True)]
-
-
-def _spread_text(method: MethodResults, score: Score) -> str:
-    found = method.spread(score.key)
-    if found is None:
-        return _NOTHING
-    if not math.isfinite(found.mean):
-        return "∞"
-    text = f"{found.mean:.{score.decimals}f}"
-    return text if found.sd is None else f"{text} ± {found.sd:.{score.decimals}f}"
 
 
 def _difference_text(difference: Difference) -> str:

@@ -7,6 +7,7 @@
     OUT/COMPARISON/DATASET/table1_methods.*           against the state of the art
     OUT/COMPARISON/DATASET/table2_ablation.*          each part switched off
     OUT/COMPARISON/DATASET/table3_design.*            each choice made otherwise
+    OUT/COMPARISON/DATASET/table4_volumes.*           every method on each test volume
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from vpbsd.compare.results.labels import REFERENCE, REFERENCE_PATCHES, LabelCurve, label_curves
+from vpbsd.compare.results.labels import label_curves
 from vpbsd.compare.results.lines import Family, ResultLine
-from vpbsd.compare.results.statistics import Bootstrap, corrected
+from vpbsd.compare.results.statistics import Bootstrap
 from vpbsd.compare.results.summary import OURS, Contest, MethodResults, contests, title
+from vpbsd.compare.tables.labels import labels_table
 from vpbsd.compare.tables.markup import Row, Table, write_table
 from vpbsd.compare.tables.rows import (
     COSTS,
@@ -38,6 +40,7 @@ from vpbsd.compare.tables.rows import (
 )
 from vpbsd.compare.tables.sentences import counted, sentence
 from vpbsd.compare.tables.verdicts import Benchmarks, verdicts_text
+from vpbsd.compare.tables.volumes import volumes_table
 from vpbsd.errors import DataError, OutputError
 from vpbsd.provenance import write_text_atomic
 
@@ -103,7 +106,7 @@ def write_tables(
         curves = label_curves(chosen)
         for number, curve in enumerate(curves):
             suffix = f"_{_slug(curve.name)}" if number else ""
-            written += write_table(_labels(curve, f"table3_labels{suffix}"), folder)
+            written += write_table(labels_table(curve, f"table3_labels{suffix}"), folder)
         written.append(_write_verdicts(folder, verdicts_text(chosen, curves, benchmarks)))
     return written
 
@@ -120,6 +123,8 @@ def _tables(contest: Contest) -> list[Table]:
         tables.append(_variants(contest, _PARTS_OFF, "table2_ablation", "Parts switched off"))
     if contest.of_family(*_CHOICES):
         tables.append(_variants(contest, _CHOICES, "table3_design", "Design choices"))
+    if len(contest.volumes) > 1:
+        tables.append(volumes_table(contest))
     return tables
 
 
@@ -157,67 +162,6 @@ def _variants(contest: Contest, families: tuple[Family, ...], name: str, heading
         rows=mark_best(_rows(contest, methods, differences, scores), 2, scores),
         notes=[*_notes(contest, methods, scores), *_what(methods)],
         sentences=_sentences(differences, ours),
-    )
-
-
-def _labels(curve: LabelCurve, name: str) -> Table:
-    """Table 3, labels: the same methods with more and fewer labelled patches."""
-    rows: list[Row] = []
-    compared = {
-        patches: difference
-        for patches, contest in curve.contests.items()
-        if contest.ours and contest.methods.get(REFERENCE) and contest.methods[REFERENCE].runs
-        and (difference := contest.difference(OURS, REFERENCE)) is not None
-    }  # fmt: skip
-    adjusted = corrected([difference["cldice"] for difference in compared.values()])
-    told = dict(zip(compared, adjusted, strict=True))
-    scores = SCORES[:4]
-    notes: list[str] = []
-    for method in curve.methods:
-        for patches, found in curve.results(method).items():
-            contest = curve.contests[patches]
-            cells = [title(method), str(patches), *name_cells(contest, found)[1:]]
-            values = {"labelled_patches": patches, **numbers(contest, found, None)}
-            shown = [*cells, *score_cells(found, scores)]
-            rows.append(Row(shown, values, group=title(method)))
-            notes += [f"{_patches(patches)}, {note}" for note in missing_notes(found)]
-    every = [m for c in curve.contests.values() for m in c.methods.values() if m.runs]
-    about = conditions(curve.contests[max(curve.contests)], every)
-    return Table(
-        name=name,
-        label=f"{curve.comparison} {curve.name} labels",
-        title=f"Number of labelled patches, {curve.name} and its like",
-        caption=f"{about} The data sets differ in the number of labelled patches alone.",
-        columns=["method", "labelled patches", "seeds", *(s.head for s in scores)],
-        rows=rows,
-        notes=notes,
-        sentences=[
-            _needed(curve),
-            *(
-                f"{_patches(patches)}: {sentence(difference, title(OURS), REFERENCE)}"
-                for patches, difference in told.items()
-            ),
-        ],
-    )
-
-
-def _patches(count: int) -> str:
-    return counted(count, "labelled patch")
-
-
-def _needed(curve: LabelCurve) -> str:
-    if curve.target is None:
-        return (
-            f"Labels needed to reach {REFERENCE} at {REFERENCE_PATCHES} patches: not measured, "
-            f"since {REFERENCE} has no result there."
-        )
-    goal = f"clDice {curve.target:.3f} of {REFERENCE} at {REFERENCE_PATCHES} patches"
-    if curve.needed is None:
-        return f"{title(OURS)} does not reach {goal} with any number of patches that was tried."
-    tried = ", ".join(str(p) for p in curve.spreads(OURS))
-    return (
-        f"{title(OURS)} reaches {goal} with {_patches(curve.needed)}, the fewest of those tried "
-        f"({tried})."
     )
 
 
