@@ -72,10 +72,12 @@ def test_the_spread_over_seeds_is_in_the_csv() -> None:
     assert (ours["seeds"], unet["seeds"]) == ("0 1", "0")
 
 
-def test_a_method_that_always_failed_has_no_row() -> None:
-    lines = [*two_volumes(), failed(method="vnet", volume="test/volume_007_image")]
-    table = volumes_table(contest_of(lines))
-    assert {row.values["method"] for row in table.rows} == {"vpbsd", "unet"}
+def test_a_method_that_always_failed_keeps_its_row_and_reason() -> None:
+    broken = failed("no vessel", method="vnet", volume="test/volume_007_image")
+    table = volumes_table(contest_of([*two_volumes(), broken]))
+    row = next(r for r in table.rows if r.values["method"] == "vnet")
+    assert list(row.cells) == ["vnet", "0 of 2", "–", "–"]
+    assert "vnet seed 0: failed: no vessel" in table.notes
 
 
 def test_methods_without_seeds_are_shown() -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "conditions",
     "cost_cells",
     "difference_cells",
+    "identity",
     "machine_text",
     "mark_best",
     "missing_notes",
@@ -141,13 +142,9 @@ def difference_cells(differences: Mapping[PooledScore, Difference] | None) -> li
     return [_difference_text(differences[score]) for score in ("cldice", "dice")]
 
 
-def numbers(
-    contest: Contest,
-    method: MethodResults,
-    differences: Mapping[PooledScore, Difference] | None,
-) -> dict[str, Value]:
-    """Return all numbers of a row at full precision, by name, every score of its lines included."""
-    row: dict[str, Value] = {
+def identity(contest: Contest, method: MethodResults) -> dict[str, Value]:
+    """Return what names a row of numbers: method and data set, and its seeds."""
+    return {
         "comparison": contest.comparison,
         "dataset": contest.dataset,
         "method": method.name,
@@ -155,6 +152,15 @@ def numbers(
         "seeds": " ".join(str(seed) for seed in method.seeds),
         "missing": "; ".join(missing_notes(method)),
     }
+
+
+def numbers(
+    contest: Contest,
+    method: MethodResults,
+    differences: Mapping[PooledScore, Difference] | None,
+) -> dict[str, Value]:
+    """Return all numbers of a row at full precision, by name, every score of its lines included."""
+    row = identity(contest, method)
     for key in dict.fromkeys([*(s.key for s in SCORES), *method.score_names]):
         found = method.spread(key)
         row[f"{key}_mean"] = None if found is None else found.mean

@@ -6,13 +6,22 @@ import re
 from collections.abc import Sequence
 from itertools import takewhile
 
+from vpbsd.compare.results.pooled import POOLED
 from vpbsd.compare.results.summary import Contest, MethodResults
-from vpbsd.compare.tables.markup import Row, Table, Value
-from vpbsd.compare.tables.rows import SCORES, Score, conditions, name_cells, spread_text
+from vpbsd.compare.tables.markup import Row, Table
+from vpbsd.compare.tables.rows import (
+    SCORES,
+    Score,
+    conditions,
+    identity,
+    missing_notes,
+    name_cells,
+    spread_text,
+)
 
 __all__ = ["short_names", "volumes_table"]
 
-_SHOWN = tuple(score for score in SCORES if score.key in ("cldice", "dice"))
+_SHOWN = tuple(score for score in SCORES if score.key in POOLED)
 
 
 def volumes_table(contest: Contest) -> Table:
@@ -23,7 +32,7 @@ def volumes_table(contest: Contest) -> Table:
     contest
         All methods on one data set.
     """
-    methods = [method for method in contest.methods.values() if method.runs]
+    methods = list(contest.methods.values())
     heads, pattern = short_names(contest.volumes)
     named = f" Columns: test volumes {pattern}." if pattern else ""
     shown = f"Cells hold the mean, the CSV file the deviation too.{named}"
@@ -34,6 +43,7 @@ def volumes_table(contest: Contest) -> Table:
         caption=f"{conditions(contest, methods)} {shown}",
         columns=["method", "seeds", *heads],
         rows=[_row(contest, method, score) for score in _SHOWN for method in methods],
+        notes=[note for method in methods for note in missing_notes(method)],
     )
 
 
@@ -63,14 +73,7 @@ def _shared(names: Sequence[str]) -> str:
 
 
 def _row(contest: Contest, method: MethodResults, score: Score) -> Row:
-    values: dict[str, Value] = {
-        "comparison": contest.comparison,
-        "dataset": contest.dataset,
-        "method": method.name,
-        "family": method.family,
-        "seeds": " ".join(str(seed) for seed in method.seeds),
-        "score": score.key,
-    }
+    values = {**identity(contest, method), "score": score.key}
     cells = name_cells(contest, method)
     for volume in contest.volumes:
         found = method.spread(score.key, volume)
