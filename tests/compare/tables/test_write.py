@@ -203,6 +203,26 @@ def test_the_table_of_labels_names_its_data_sets(tmp_path: Path) -> None:
     assert "Data sets l1, l16, 2 test volumes (volume_000, volume_001) of each; " in text
 
 
+def test_the_table_of_labels_compares_at_each_number_of_patches(tmp_path: Path) -> None:
+    lines = [
+        r
+        for patches in (1, 16)
+        for method, family, score in (("vpbsd", "ours", 0.8), ("supervised_only", "semi", 0.7))
+        for r in runs(method, family, score, dataset=f"l{patches}", labelled_patches=patches)
+    ]
+    write_tables(lines, tmp_path, settings=FEW)
+    text = (tmp_path / "cpu" / "table3_labels.md").read_text("utf-8")
+    assert "Δ: VpbSD minus supervised_only with as many patches, in points" in text
+    assert "Holm's correction for 2 comparisons" in text
+    rows = [row.split(" | ") for row in text.splitlines() if row.startswith(("| Vp", "| su"))]
+    ours, other = ("| VpbSD", "| supervised_only")
+    assert [row[:2] for row in rows] == [[ours, "1"], [ours, "16"], [other, "1"], [other, "16"]]
+    cells = [row[-2].split(" (")[0] for row in rows]
+    points = re.findall(r"^- 16? labelled patch(?:es)?: .* ([+]?9[.]6) points", text, re.M)
+    assert cells == ["+9.6", "+9.6", "", ""]
+    assert [float(found) for found in points] == [9.6, 9.6]
+
+
 def test_captions_state_what_is_not_equal(tmp_path: Path) -> None:
     lines = [
         line(),

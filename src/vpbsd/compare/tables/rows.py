@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from vpbsd.compare.results.lines import ResultLine
 from vpbsd.compare.results.pooled import POOLED, PooledScore
 from vpbsd.compare.results.statistics import Difference, Spread, corrected
-from vpbsd.compare.results.summary import Contest, MethodResults, title
+from vpbsd.compare.results.summary import OURS, Contest, MethodResults, title
 from vpbsd.compare.tables.markup import Row, Value
 from vpbsd.compare.tables.sentences import counted, points
 
@@ -21,9 +22,11 @@ __all__ = [
     "budget_text",
     "compared_with",
     "conditions",
+    "corrected_scores",
     "cost_cells",
     "difference_cells",
     "identity",
+    "legend",
     "machine_text",
     "mark_best",
     "missing_notes",
@@ -33,6 +36,7 @@ __all__ = [
     "spread_text",
 ]
 
+_Key = TypeVar("_Key")
 Differences = Mapping[str, Mapping[PooledScore, Difference]]
 
 
@@ -94,12 +98,20 @@ def compared_with(
         for m in methods
         if m.name != ours.name and (difference := contest.difference(ours.name, m.name)) is not None
     }
-    adjusted: dict[PooledScore, list[Difference]] = {
-        score: corrected([difference[score] for difference in found.values()]) for score in POOLED
+    return corrected_scores(found)
+
+
+def corrected_scores(
+    differences: Mapping[_Key, Mapping[PooledScore, Difference]],
+) -> dict[_Key, dict[PooledScore, Difference]]:
+    """Return differences corrected for their number, each score apart."""
+    adjusted = {
+        score: corrected([difference[score] for difference in differences.values()])
+        for score in POOLED
     }
     return {
-        name: {score: adjusted[score][place] for score in POOLED}
-        for place, name in enumerate(found)
+        key: {score: adjusted[score][place] for score in POOLED}
+        for place, key in enumerate(differences)
     }
 
 
@@ -140,6 +152,22 @@ def difference_cells(differences: Mapping[PooledScore, Difference] | None) -> li
     if differences is None:
         return ["", ""]
     return [_difference_text(differences[score]) for score in ("cldice", "dice")]
+
+
+def legend(
+    differences: Mapping[_Key, Mapping[PooledScore, Difference]], other: str = "the method"
+) -> str:
+    """Say what Δ and a star mean; nothing where nothing is compared."""
+    if not differences:
+        return ""
+    one = next(iter(differences.values()))["cldice"]
+    drawn = "volumes and their sub-blocks" if one.volumes > 1 else "sub-blocks"
+    many = counted(one.comparisons, "comparison")
+    return (
+        f"Δ: {title(OURS)} minus {other}, in points, with its {100 * one.level:g} % interval, "
+        f"from a paired bootstrap over {drawn} and the spread between seeds; * significant after "
+        f"Holm's correction for {many}."
+    )
 
 
 def identity(contest: Contest, method: MethodResults) -> dict[str, Value]:

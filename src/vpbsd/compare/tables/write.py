@@ -32,13 +32,14 @@ from vpbsd.compare.tables.rows import (
     conditions,
     cost_cells,
     difference_cells,
+    legend,
     mark_best,
     missing_notes,
     name_cells,
     numbers,
     score_cells,
 )
-from vpbsd.compare.tables.sentences import counted, sentence
+from vpbsd.compare.tables.sentences import sentence
 from vpbsd.compare.tables.verdicts import Benchmarks, verdicts_text
 from vpbsd.compare.tables.volumes import volumes_table
 from vpbsd.errors import DataError, OutputError
@@ -139,7 +140,7 @@ def _methods(contest: Contest) -> Table:
         name="table1_methods",
         label=f"{contest.comparison} {contest.dataset} methods",
         title=f"Comparison with the state of the art, {contest.dataset}",
-        caption=f"{conditions(contest, methods)} {_legend(differences)}",
+        caption=f"{conditions(contest, methods)} {legend(differences)}",
         columns=_heads(scores),
         rows=rows,
         notes=_notes(contest, methods, scores),
@@ -157,7 +158,7 @@ def _variants(contest: Contest, families: tuple[Family, ...], name: str, heading
         name=name,
         label=f"{contest.comparison} {contest.dataset} {name}",
         title=f"{heading}, {contest.dataset}",
-        caption=f"{conditions(contest, methods)} {_legend(differences)}",
+        caption=f"{conditions(contest, methods)} {legend(differences)}",
         columns=_heads(scores),
         rows=mark_best(_rows(contest, methods, differences, scores), 2, scores),
         notes=[*_notes(contest, methods, scores), *_what(methods)],
@@ -201,19 +202,6 @@ def _heads(scores: Sequence[Score]) -> list[str]:
 
 def _measured(contest: Contest) -> list[Score]:
     return [s for s in SCORES if any(s.key in line.scores for line in contest.lines)]
-
-
-def _legend(differences: Differences) -> str:
-    if not differences:
-        return ""
-    one = next(iter(differences.values()))["cldice"]
-    drawn = "volumes and their sub-blocks" if one.volumes > 1 else "sub-blocks"
-    many = counted(one.comparisons, "comparison")
-    return (
-        f"Δ: {title(OURS)} minus the method, in points, with its {100 * one.level:g} % interval, "
-        f"from a paired bootstrap over {drawn} and the spread between seeds; * significant after "
-        f"Holm's correction for {many}."
-    )
 
 
 def _notes(
