@@ -39,6 +39,13 @@ def act(task: Trial, tell: Tell) -> None:
         raise ZeroDivisionError("seven by nothing")
     if task.deed == "die" or (task.deed == "die once" and task.tries == 1):
         os.kill(os.getpid(), signal.SIGKILL)
+    if task.deed == "be terminated":
+        os.kill(os.getpid(), signal.SIGTERM)
+    if task.deed == "be asked to stop":
+        signal.signal(signal.SIGTERM, _stop)
+        os.kill(os.getpid(), signal.SIGTERM)
+    if task.deed == "leave":
+        os._exit(7)
     if task.deed == "wait":
         signal.signal(signal.SIGTERM, _stop)
         time.sleep(60)

@@ -107,9 +107,26 @@ def test_killed_process_is_reported_and_its_task_tried_once_more(
     outcomes = run_tasks([always, once], act, 1, Notes())
     assert (once.tries, always.tries) == (2, 2)
     assert [outcomes[name].state for name in ("once", "twice")] == ["done", "died"]
-    assert "2 times its process was killed (exit code -9)" in outcomes["twice"].sentence
-    assert "use fewer --workers" in outcomes["twice"].sentence
+    assert outcomes["twice"].sentence == (
+        "2 times its process was killed (SIGKILL), most often for lack of memory: "
+        "use fewer --workers"
+    )
     assert [warning.endswith("trying it once more") for warning in warnings] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("deed", "sentence"),
+    [
+        ("be terminated", "2 times its process was ended by a signal (Terminated)"),
+        ("be asked to stop", "2 times its process was asked from outside to stop"),
+        ("leave", "2 times its process ended without a result (exit code 7)"),
+    ],
+)
+def test_only_a_killed_process_is_said_to_lack_memory(
+    deed: str, sentence: str, tmp_path: Path
+) -> None:
+    outcomes = run_tasks([Trial("task", tmp_path, deed=deed)], act, 1, Notes())
+    assert (outcomes["task"].state, outcomes["task"].sentence) == ("died", sentence)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -338,7 +338,7 @@ def test_two_workers_one_killed_process_and_one_failure(root: Path, tmp_path: Pa
     told, said = running.communicate(timeout=240)
     assert running.returncode == 1, said
     assert (tmp_path / "killed").exists()
-    assert "train tubes/killed_once/seed_0: its process was killed (exit code -9)" in said
+    assert "train tubes/killed_once/seed_0: its process was killed (SIGKILL)" in said
     sentence = said.splitlines()[-1]
     assert sentence.startswith("vpbsd compare: 1 of the jobs failed, 1 that need them were not")
     assert sentence.endswith("train tubes/refusing/seed_0: this method cannot be: choose another")

@@ -264,17 +264,28 @@ class _Crew(Generic[T]):
 
     def _without_a_word(self, worker: _Worker[T]) -> Outcome | None:
         """Return what to make of a process that ended without an outcome; None = try again."""
-        name, code = worker.task.name, worker.process.exitcode
+        name = worker.task.name
         if self._stopping:
             return Outcome("stopped")
-        died = WorkerDiedError(
-            f"its process was killed (exit code {code}), most often for lack of memory: use fewer "
-            "--workers"
-        )
+        died = WorkerDiedError(_how_it_died(worker))
         if self._tries[name] < _TRIES:
             logger.warning("%s: %s; trying it once more", name, died)
             return None
         return Outcome("died", f"{_TRIES} times {died}")
+
+
+def _how_it_died(worker: _Worker[T]) -> str:
+    """Say how a process ended that should have gone on; one that was stopped could say so."""
+    if worker.outcome is not None:
+        return "its process was asked from outside to stop"
+    code = worker.process.exitcode or 0
+    if code == -signal.SIGKILL:
+        return (
+            "its process was killed (SIGKILL), most often for lack of memory: use fewer --workers"
+        )
+    if code < 0:
+        return f"its process was ended by a signal ({signal.strsignal(-code)})"
+    return f"its process ended without a result (exit code {code})"
 
 
 def _work(connection: Connection, act: Act[T], task: T) -> None:
