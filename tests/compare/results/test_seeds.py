@@ -39,6 +39,18 @@ def test_a_variance_is_moderated_by_hand() -> None:
     assert (found.error, found.degrees) == (pytest.approx(math.sqrt(2.5 / 3)), 4)
 
 
+def test_a_single_seed_has_the_variance_that_others_tell() -> None:
+    prior = SeedPrior(variance=0.0004, degrees=6.0)
+    both = seed_error([0.7], [0.6], (prior, prior))
+    assert both is not None
+    # Two equal variances of 0.0004, each of one seed; Welch's degrees are then 2 · 6.
+    assert (both.error, both.degrees) == (pytest.approx(math.sqrt(0.0008)), pytest.approx(12))
+    # The second draws no random numbers.
+    one = seed_error([0.7], [0.6], (prior, SeedPrior()))
+    assert one is not None
+    assert (one.error, one.degrees) == (pytest.approx(0.02), pytest.approx(6))
+
+
 @pytest.mark.parametrize(("degrees", "spread"), [(4.0, 1.0), (12.0, 3.0)])
 def test_a_prior_is_found_again(degrees: float, spread: float) -> None:
     rng = np.random.default_rng(0)

@@ -132,6 +132,33 @@ def test_many_methods_tell_how_far_seeds_lie_apart() -> None:
     assert many["dice"].high - many["dice"].low < alone["dice"].high - alone["dice"].low
 
 
+def test_one_seed_borrows_the_spread_of_other_methods() -> None:
+    lines = [
+        one
+        for i in range(6)
+        for seed in (0, 1, 2)
+        for one in runs(f"net_{i}", "net", 0.7 + 0.01 * ((i + seed) % 3), seeds=(seed,))
+    ]
+    once = runs("once", "net", 0.6, seeds=(0,))
+    filtered = runs("sato", "classical", 0.6, seeds=(None,))
+    (contest,) = contests([*lines, *once, *filtered])
+    (bare,) = contests([r for r in (*lines, *once) if r.seed == 0])
+    borrowed, without = (c.difference("net_0", "once") for c in (contest, bare))
+    assert borrowed is not None
+    assert without is not None
+    assert (borrowed["dice"].borrowed, without["dice"].borrowed) == (True, False)
+    assert borrowed["dice"].value == without["dice"].value
+    # Every method has the seeds -0.01, 0, +0.01 about its mean, so that a difference of two single
+    # seeds has the standard error √2 · 0.01: the interval is 2 · 1.96 · that, and what sub-blocks
+    # add.
+    width = borrowed["dice"].high - borrowed["dice"].low
+    assert width > 2 * 1.95 * 2**0.5 * 0.01
+    assert width > without["dice"].high - without["dice"].low
+    seeds = contest.difference("net_0", "sato")
+    assert seeds is not None
+    assert not seeds["dice"].borrowed
+
+
 def test_tuned_thresholds_tell_nothing_of_how_trainings_spread() -> None:
     def spread_out(name: str, family: str, dice: float, by: float) -> list[ResultLine]:
         """Three seeds that lie apart by ``by``."""

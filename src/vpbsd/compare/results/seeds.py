@@ -15,7 +15,8 @@ methods*)::
     s̃² = (d_0 s²_0 + d s²) / (d_0 + d),    with d_0 + d degrees of freedom
 
 d_0 and s²_0 come from the variances themselves (moments of log s²): where methods differ much in
-their spread, d_0 is small and each keeps its own.
+their spread, d_0 is small and each keeps its own. A method with one seed, d = 0, has that of the
+others alone.
 """
 
 from __future__ import annotations
@@ -95,23 +96,23 @@ def seed_error(
     Parameters
     ----------
     first, second
-        Scores by seed; a single one is taken for a method that draws no random numbers.
+        Scores by seed.
     priors
-        What methods like the first, and like the second, tell.
+        What methods like the first, and like the second, tell. A single score without a prior is
+        taken for a method that draws no random numbers.
 
     Returns
     -------
     SeedError or None
-        None if neither has several seeds.
+        None if neither has several seeds or a prior.
     """
     parts = []
     for scores, prior in zip((first, second), priors or (SeedPrior(), SeedPrior()), strict=True):
-        if len(scores) > 1:
-            own = len(scores) - 1
-            total = prior.degrees + own
-            variance = (
-                prior.degrees * prior.variance + own * float(np.var(scores, ddof=1))
-            ) / total
+        own = len(scores) - 1
+        total = prior.degrees + own
+        if total > 0:
+            seen = own * float(np.var(scores, ddof=1)) if own else 0.0
+            variance = (prior.degrees * prior.variance + seen) / total
             parts.append((variance / len(scores), total))
     if not parts:
         return None

@@ -125,6 +125,8 @@ class Difference:
         After correction for all comparisons of its table; `p_value` if there is one alone.
     comparisons
         How many those are.
+    borrowed
+        Whether both had one seed alone, and other methods tell the spread that is in the interval.
     """
 
     score: PooledScore
@@ -138,6 +140,7 @@ class Difference:
     level: float
     p_corrected: float
     comparisons: int = 1
+    borrowed: bool = False
 
     @property
     def excludes_zero(self) -> bool:
@@ -203,7 +206,8 @@ def paired_difference(
     for column, score in enumerate(POOLED):
         by_seed = (_by_seed(first)[:, column], _by_seed(second)[:, column])
         told = None if priors is None else priors[score]
-        values = drawn[:, column] + _seed_term(by_seed, told, settings)
+        chance = _seed_term(by_seed, told, settings)
+        values = drawn[:, column] + chance
         low, high = np.percentile(values, [tail, 100 - tail])
         p = _two_sided_p(values)
         found[score] = Difference(
@@ -217,6 +221,7 @@ def paired_difference(
             blocks=sum(layout),
             level=settings.level,
             p_corrected=p,
+            borrowed=len(observed) == 1 and bool(chance.any()),
         )
     return found
 

@@ -25,7 +25,11 @@ def sentence(difference: Difference, first: str, second: str) -> str:
     many = difference.comparisons
     correction = f"after correction for {many} comparisons" if many > 1 else "in one comparison"
     if len(difference.per_seed) == 1:
-        correction += "; one seed, so that chance in training is not in the interval"
+        correction += (
+            "; one seed, chance in training as other methods show it"
+            if difference.borrowed
+            else "; one seed, so that chance in training is not in the interval"
+        )
     if not difference.significant and not difference.excludes_zero:
         return (
             f"No difference in {score} between {first} and {second} can be told: "
