@@ -126,7 +126,7 @@ class Difference:
     comparisons
         How many those are.
     borrowed
-        Whether both had one seed alone, and other methods tell the spread that is in the interval.
+        Whether the pair has one seed alone, and the spread in the interval is that of other methods.
     """
 
     score: PooledScore
