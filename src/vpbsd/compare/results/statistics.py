@@ -126,7 +126,7 @@ class Difference:
     comparisons
         How many those are.
     borrowed
-        Whether the pair has one seed alone, and the spread in the interval is that of other methods.
+        Whether the pair has one seed alone, and its interval the spread of other methods.
     """
 
     score: PooledScore
